@@ -1,0 +1,204 @@
+"""Test vectors for one multiply-accumulate: inputs, offsets, results, and which events they hit.
+
+Uniformly random operands hardly ever reach an accumulator's edges, so most vectors are directed:
+corners crossed, sums about to overflow, cancellation, sums near zero, exponents that just overlap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product as crossed
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from golden.arith import add, addend_of, fmaq, fmaq_events
+from golden.config import FixedFormat, Format, MacConfig, Offsets
+from golden.datapath import OffsetRange, offset_ranges, with_offsets
+
+__all__ = ["MacVectors", "mac_vectors"]
+
+_OWN_SHARE = 2  # one in so many vectors runs at the configuration's own offsets
+_BLOCK = 64  # vectors at other offsets, for each setting
+_MAX_BLOCKS = 64
+_SEARCH = 4096  # vectors of the search for events that can happen
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MacVectors:
+    """Inputs and results of :func:`golden.arith.fmaq`, one a row; vectors of equal offsets adjoin."""
+
+    x: NDArray[np.int64]
+    w: NDArray[np.int64]
+    acc: NDArray[np.int64]
+    result: NDArray[np.int64]
+    product_offset: NDArray[np.int64]  #: ``Offsets.product``.
+    acc_offset: NDArray[np.int64] | None  #: ``Offsets.acc``; None without a product quantizer.
+    counts: dict[str, int]  #: Vectors that hit an event: ``product_overflow``, ``inner_swamped``, ...
+    missing: tuple[str, ...]  #: Events that a directed search finds and these vectors do not hit.
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """Codes under one setting of the offsets."""
+
+    config: MacConfig
+    x: NDArray[np.int64]
+    w: NDArray[np.int64]
+    acc: NDArray[np.int64]
+
+
+def mac_vectors(config: MacConfig, count: int, seed: int, *, hardwired: bool | None = None) -> MacVectors:
+    """Draw ``count`` vectors for the MAC of a configuration; the same for the same arguments.
+
+    Half run at the configuration's own offsets and the others at settings drawn from everything the
+    offset registers hold, the ends of the useful range first; all at its own if ``hardwired``, which
+    is that of ``config.silicon`` unless given.
+    """
+    rng = np.random.default_rng(seed)
+    if hardwired is None:
+        hardwired = config.silicon.hardwired
+    others = [] if hardwired else _settings(config, rng, count - count // _OWN_SHARE)
+    left = 0 if hardwired else count - count // _OWN_SHARE
+    sizes = [left // len(others) + (i < left % len(others)) for i in range(len(others))]
+    own = count - sum(sizes)
+    groups = [_draw(config, rng, own)]
+    groups += [_draw(other, rng, size) for other, size in zip(others, sizes, strict=True)]
+
+    reachable = set()
+    for setting in [config, *others[:4]]:
+        reachable |= {name for name, hits in _hits(_draw(setting, rng, _SEARCH)).items() if hits}
+    counts = dict.fromkeys(_event_names(config), 0)
+    for group in groups:
+        for name, hits in _hits(group).items():
+            counts[name] += hits
+
+    def rows(column) -> NDArray[np.int64]:
+        return np.concatenate([np.broadcast_to(column(group), group.x.shape) for group in groups])
+
+    return MacVectors(
+        x=rows(lambda group: group.x),
+        w=rows(lambda group: group.w),
+        acc=rows(lambda group: group.acc),
+        result=rows(lambda group: fmaq(group.acc, group.x, group.w, group.config)),
+        product_offset=rows(lambda group: group.config.offsets.product),
+        acc_offset=None if config.product is None else rows(lambda group: group.config.offsets.acc),
+        counts=counts,
+        missing=tuple(name for name in counts if name in reachable and not counts[name]),
+    )
+
+
+def _settings(config: MacConfig, rng: Generator, count: int) -> list[MacConfig]:
+    """The configuration at other offsets: the four ends of the useful ranges, then any register value."""
+    ranges = offset_ranges(config)
+    first, second = ranges.product, ranges.acc
+    ends = crossed((first.low, first.high), (None,) if second is None else (second.low, second.high))
+    settings = list(ends)
+    for _ in range(min(count // _BLOCK, _MAX_BLOCKS) - len(settings)):
+        settings.append((_any_register(first, rng), None if second is None else _any_register(second, rng)))
+    return [with_offsets(config, Offsets(product=product, acc=acc, outer=0)) for product, acc in settings]
+
+
+def _any_register(offsets: OffsetRange, rng: Generator) -> int:
+    """Mostly an offset within the useful range, else any value of the register."""
+    if rng.random() < 0.75:
+        return int(rng.integers(offsets.low, offsets.high + 1))
+    return int(rng.integers(-(2 ** (offsets.width - 1)), 2 ** (offsets.width - 1)))
+
+
+def _draw(config: MacConfig, rng: Generator, count: int) -> _Inputs:
+    """Corners of all three operands, crossed, and as many directed vectors at least."""
+    x, w, acc = (_corners(number) for number in (config.x, config.w, config.accumulator.format))
+    grid = [column.ravel() for column in np.meshgrid(x, w, acc)]
+    chosen = rng.permutation(len(grid[0]))[: count // 2]
+    directed = _directed(config, rng, count - len(chosen))
+    return _Inputs(config, *(np.append(a[chosen], b) for a, b in zip(grid, directed, strict=True)))
+
+
+def _directed(config: MacConfig, rng: Generator, count: int) -> tuple[NDArray[np.int64], ...]:
+    """Any operands, half of them corners, and a running sum that makes a difficult addition of it."""
+    number = config.accumulator.format
+    x, w = _operands(config.x, rng, count), _operands(config.w, rng, count)
+    product = _as_signed(
+        add(np.zeros(count, dtype=np.int64), addend_of(x, w, config), config.accumulator), number
+    )
+    near = rng.integers(-3, 4, count) * 2 ** rng.integers(0, max(number.code_bits - 4, 1), count)
+    step = 0 if isinstance(number, FixedFormat) else 2**number.man_bits
+    noise = rng.integers(0, step + 1, count)
+    low, high = _signed_range(number)
+    signed = np.choose(
+        rng.integers(0, 6, count),
+        [
+            _as_signed(rng.integers(0, 2**number.code_bits, count), number),
+            -product + rng.integers(-2, 3, count),
+            -product + near,
+            np.where(product < 0, low + abs(near), high - abs(near)),
+            near,
+            (product + step * rng.integers(-number.man_bits - 3, number.man_bits + 4, count) + noise)
+            * rng.choice([-1, 1], count),
+        ],
+    )
+    return x, w, _as_code(np.clip(signed, low, high), number)
+
+
+def _operands(number: Format, rng: Generator, count: int) -> NDArray[np.int64]:
+    anything = rng.integers(0, 2**number.code_bits, count)
+    return np.where(rng.random(count) < 0.5, anything, rng.choice(_corners(number), count))
+
+
+def _corners(number: Format) -> NDArray[np.int64]:
+    """Zeros, ends of the range, their neighbours, one, and the largest power of two; of either sign."""
+    low, high = _signed_range(number)
+    if isinstance(number, FixedFormat):
+        power = 2 ** (high.bit_length() - 1)
+        signed = [0, 1, 2, 3, power - 1, power, high - 1, high, -1, -2, -power, low, low + 1]
+        codes = _as_code(np.array([n for n in signed if low <= n <= high]), number)
+        return np.unique(codes)
+    power = number.max_exp_code << number.man_bits
+    middle = (number.max_exp_code // 2) << number.man_bits
+    magnitudes = np.array([0, 1, 2, middle, middle + 1, power - 1, power, high - 1, high])
+    magnitudes = np.unique(np.clip(magnitudes, 0, high))
+    return np.append(magnitudes, magnitudes + 2 ** (number.code_bits - 1))
+
+
+def _signed_range(number: Format) -> tuple[int, int]:
+    """Ends of the signed integer that stands for a code here: a fixed integer, a float's signed body."""
+    if isinstance(number, FixedFormat):
+        return number.min_integer, number.max_integer
+    largest = 2 ** (number.code_bits - 1) - 1
+    return -largest, largest
+
+
+def _as_signed(codes: NDArray[np.int64], number: Format) -> NDArray[np.int64]:
+    top = codes >> (number.code_bits - 1)
+    if isinstance(number, FixedFormat):
+        return codes - (top << number.code_bits)
+    magnitude = codes & (2 ** (number.code_bits - 1) - 1)
+    return np.where(top == 1, -magnitude, magnitude)
+
+
+def _as_code(signed: NDArray[np.int64], number: Format) -> NDArray[np.int64]:
+    if isinstance(number, FixedFormat):
+        return signed & (2**number.code_bits - 1)
+    return abs(signed) + (signed < 0) * 2 ** (number.code_bits - 1)
+
+
+def _event_names(config: MacConfig) -> list[str]:
+    product = [] if config.product is None else ["product_overflow", "product_underflow"]
+    return [*product, "inner_overflow", "inner_underflow", "inner_swamped"]
+
+
+def _hits(inputs: _Inputs) -> dict[str, int]:
+    """How many of the vectors hit each event that the configuration has."""
+    of_product, of_sum = fmaq_events(inputs.acc, inputs.x, inputs.w, inputs.config)
+    steps = {"product": of_product, "inner": of_sum}
+
+    def hits(name: str) -> int:
+        place, _, event = name.partition("_")
+        return int(np.count_nonzero(getattr(steps[place], event)))
+
+    return {name: hits(name) for name in _event_names(inputs.config)}

@@ -1,0 +1,199 @@
+"""The multiply-accumulate, and the adder of chunk sums: the contract's two steps as gates."""
+
+from __future__ import annotations
+
+from amaranth import Module, Signal, Value, signed, unsigned
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.config import FixedAccumulator, FixedFormat, Silicon
+from golden.datapath import offset_ranges
+from hw.library import written_once
+from hw.multiplier import IntegerMultiplier, Multiplier
+from hw.step import Number, add_fixed, add_float, add_integer, quantize_product
+
+__all__ = ["ChunkAdder", "Mac"]
+
+
+@written_once("silicon", "stages")
+class Mac(wiring.Component):
+    """Adds one rounded product to a running sum: ``result = Qacc(acc + Qprod(x * w))``.
+
+    The sum comes in and goes out, as in the column of a systolic array; nothing is accumulated here.
+    ``result`` is a register. Data registers have no reset. The arithmetic is that of
+    :func:`golden.arith.fmaq`.
+
+    Parameters
+    ----------
+    silicon : Silicon
+        Formats and policies, all fixed when the RTL is generated. Biases come as offsets, in registers
+        or as constants.
+    stages : int
+        Registers besides the output register, 0 to 2. The first follows the product. The second stands
+        before the normaliser of a float accumulator, and before the adder of a fixed one, where it delays
+        the product but not the sum. With integers from end to end the two meet, for a tool to retime.
+
+    Attributes
+    ----------
+    acc_lag : int
+        Cycles by which ``acc`` is sampled after the ``x`` and ``w`` it belongs to.
+    acc_latency : int
+        Cycles from ``acc`` to ``result``.
+
+    Members
+    -------
+    x, w : In
+        Operand codes.
+    acc : In
+        Code of the running sum.
+    product_offset : In(signed), unless hard-wired
+        ``Offsets.product``; to be constant while a product is under way.
+    acc_offset : In(signed), unless hard-wired, with a product quantizer only
+        ``Offsets.acc``; likewise.
+    en : In(1)
+        All registers advance.
+    result : Out
+        Code of the new sum.
+    """
+
+    def __init__(self, silicon: Silicon, stages: int):
+        if stages not in (0, 1, 2):
+            raise ValueError(f"stages must be 0, 1 or 2, not {stages}")
+        self.silicon = silicon
+        self.stages = stages
+        config = silicon.config
+        fixed = isinstance(config.accumulator, FixedAccumulator)
+        self.acc_lag = stages if fixed else min(stages, 1)
+        self.acc_latency = 1 if fixed else max(stages, 1)
+        acc_bits = config.accumulator.format.code_bits
+        members = {
+            "x": In(unsigned(config.x.code_bits)),
+            "w": In(unsigned(config.w.code_bits)),
+            "acc": In(unsigned(acc_bits)),
+            "en": In(1),
+            "result": Out(unsigned(acc_bits)),
+        }
+        if not silicon.hardwired:
+            ranges = offset_ranges(config)
+            members["product_offset"] = In(signed(ranges.product.width))
+            if config.product is not None:
+                members["acc_offset"] = In(signed(ranges.acc.width))
+        super().__init__(members)
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.silicon.config
+
+        def register(value: Value) -> Value:
+            held = Signal.like(value, name="stage", reset_less=True)
+            with m.If(self.en):
+                m.d.sync += held.eq(value)
+            return held
+
+        first = register if self.stages >= 1 else _wire
+        second = register if self.stages == 2 else _wire
+
+        match config.accumulator:
+            case FixedAccumulator() as accumulator if _integers(config):
+                m.submodules.multiplier = multiplier = IntegerMultiplier(config)
+                discard = accumulator.format.lsb - config.product_lsb
+                total = add_integer(m, self.acc, first(multiplier.product), discard, accumulator, second)
+            case FixedAccumulator() as accumulator:
+                product = self._product(m, multiplier := Multiplier(config)).registered(first)
+                total = add_fixed(m, self.acc, product, accumulator, second)
+            case accumulator:
+                product = self._product(m, multiplier := Multiplier(config)).normalized(
+                    m, "product_normalizer"
+                )
+                if config.product is None:
+                    addend = product.registered(first)
+                else:
+                    code = first(quantize_product(m, product, config.product))
+                    bounds = offset_ranges(config).acc
+                    offset = config.offsets.acc if self.silicon.hardwired else self.acc_offset
+                    addend = Number.of(code, config.product.format).offset_by(offset, bounds)
+                total = add_float(m, self.acc, addend, accumulator, second)
+
+        m.d.comb += [multiplier.x.eq(self.x), multiplier.w.eq(self.w)]
+        result = Signal.like(self.result, reset_less=True)
+        with m.If(self.en):
+            m.d.sync += result.eq(total)
+        m.d.comb += self.result.eq(result)
+        return m
+
+    def _product(self, m: Module, multiplier: Multiplier) -> Number:
+        """The exact product, its exponent in the bias of what takes it."""
+        config = self.silicon.config
+        m.submodules.multiplier = multiplier
+        offset = config.offsets.product if self.silicon.hardwired else self.product_offset
+        return Number(
+            negative=multiplier.negative,
+            significand=multiplier.significand,
+            exponent=multiplier.exponent,
+            man_bits=multiplier.shape.man_bits,
+            exponents=range(multiplier.shape.max_exp_code + 1),
+        ).offset_by(offset, offset_ranges(config).product)
+
+
+def _wire(value: Value) -> Value:
+    return value
+
+
+def _integers(config) -> bool:
+    return isinstance(config.x, FixedFormat) and isinstance(config.w, FixedFormat)
+
+
+@written_once("silicon")
+class ChunkAdder(wiring.Component):
+    """Adds the sum of a chunk to the outer accumulator: ``result = Qouter(acc + s)``.
+
+    Combinational. The arithmetic is that of :func:`golden.arith.chunk_add`.
+
+    Parameters
+    ----------
+    silicon : Silicon
+        Gives the inner and the outer accumulator.
+
+    Members
+    -------
+    s : In
+        Code of the chunk's sum, in the inner accumulator's format.
+    acc : In
+        Code of the outer sum.
+    outer_offset : In(signed), unless hard-wired or from a fixed accumulator to a fixed one
+        ``Offsets.outer``.
+    result : Out
+        Code of the new outer sum.
+    """
+
+    def __init__(self, silicon: Silicon):
+        self.silicon = silicon
+        config = silicon.config
+        inner, outer = config.accumulator.format, config.outer_accumulator.format
+        self.integers = isinstance(inner, FixedFormat) and isinstance(outer, FixedFormat)
+        members = {
+            "s": In(unsigned(inner.code_bits)),
+            "acc": In(unsigned(outer.code_bits)),
+            "result": Out(unsigned(outer.code_bits)),
+        }
+        if not silicon.hardwired and not self.integers:
+            members["outer_offset"] = In(signed(offset_ranges(config).outer.width))
+        super().__init__(members)
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.silicon.config
+        inner, outer = config.accumulator.format, config.outer_accumulator
+        if self.integers:
+            discard = outer.format.lsb - inner.lsb
+            total = add_integer(m, self.acc, self.s.as_signed(), discard, outer, _wire)
+        else:
+            offset = config.offsets.outer if self.silicon.hardwired else self.outer_offset
+            chunk = Number.of(self.s, inner).offset_by(offset, offset_ranges(config).outer)
+            if isinstance(outer, FixedAccumulator):
+                total = add_fixed(m, self.acc, chunk, outer, _wire)
+            else:
+                chunk = chunk.normalized(m, "chunk_normalizer")
+                total = add_float(m, self.acc, chunk, outer, _wire)
+        m.d.comb += self.result.eq(total)
+        return m

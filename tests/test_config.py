@@ -1,0 +1,259 @@
+"""Configurations: names that parse back, silicon without biases, and errors that say what would work."""
+
+import re
+from dataclasses import FrozenInstanceError, replace
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from golden.config import (
+    MAX_EXP_BITS,
+    MAX_FIXED_BITS,
+    MAX_MAN_BITS,
+    ArrayConfig,
+    ConfigError,
+    FixedAccumulator,
+    FixedFormat,
+    FloatAccumulator,
+    FloatFormat,
+    FloatQuantizer,
+    MacConfig,
+    Overflow,
+    Rounding,
+    Silicon,
+    parse_accumulator,
+    parse_format,
+    parse_product,
+)
+
+PAPER = "e3m4_e3m4_p_e4m7b12_rz_a_e4m7b10_rz_c16"
+
+biases = st.integers(-99, 99)  # moved to where the standard ones are, these stay within the limits
+float_roundings = st.sampled_from([Rounding.TOWARD_ZERO, Rounding.NEAREST_EVEN])
+float_formats = st.builds(
+    FloatFormat, exp_bits=st.integers(2, MAX_EXP_BITS), man_bits=st.integers(0, MAX_MAN_BITS), bias=biases
+)
+
+
+def fixed_formats(most_bits: int, signed):
+    return st.builds(FixedFormat, bits=st.integers(2, most_bits), lsb=biases, signed=signed)
+
+
+products = st.none() | st.builds(FloatQuantizer, format=float_formats, rounding=float_roundings)
+float_accumulators = st.builds(
+    FloatAccumulator,
+    format=float_formats,
+    rounding=float_roundings,
+    alignment_bits=st.none() | st.integers(0, MAX_MAN_BITS),
+)
+fixed_accumulators = st.builds(
+    FixedAccumulator,
+    format=fixed_formats(MAX_FIXED_BITS, st.just(True)),
+    rounding=st.sampled_from(Rounding),
+    overflow=st.sampled_from(Overflow),
+)
+operands = float_formats | fixed_formats(16, st.booleans())
+
+
+@st.composite
+def configs(draw) -> MacConfig:
+    accumulator = draw(float_accumulators | fixed_accumulators)
+    return MacConfig(
+        x=draw(operands),
+        w=draw(operands),
+        product=draw(products) if isinstance(accumulator, FloatAccumulator) else None,
+        accumulator=accumulator,
+        chunk_size=draw(st.integers(1, 1 << 20)),
+        outer=draw(st.none() | float_accumulators | fixed_accumulators),
+    )
+
+
+@given(configs())
+def test_a_name_parses_back_and_is_a_verilog_identifier(config):
+    assert MacConfig.parse(config.name) == config
+    assert re.fullmatch(r"[a-z][a-z0-9_]*", config.name)
+    for part in (config.x, config.w):
+        assert parse_format(part.name) == part
+
+
+OPERAND_NAMES = ["e2m1", "e2m1b3", "int3", "uint3", "int3l2"]
+ACCUMULATOR_NAMES = ["e3m2_rz", "e3m2b5_rz", "e3m2_rz_g0", "int6_rz_sat", "int6ln2_rz_sat", "int6_rz_wrap"]
+
+
+def test_two_are_equal_exactly_when_their_names_are():
+    outers = ["", *(f"_o_{name}" for name in ACCUMULATOR_NAMES)]
+    made = [
+        MacConfig.parse(f"{x}_{w}_p_exact_a_{accumulator}_c4{outer}")
+        for x, w, accumulator, outer in product(OPERAND_NAMES, OPERAND_NAMES, ACCUMULATOR_NAMES, outers)
+    ]
+    assert len(set(made)) == len({config.name for config in made}) < len(made)
+    silicon = {(config.silicon, config.silicon.name) for config in made}
+    assert len(silicon) == len({one for one, _ in silicon}) == len({name for _, name in silicon}) < len(made)
+
+
+@given(configs())
+def test_silicon_holds_no_bias_unless_it_is_wired_in(config):
+    silicon = config.silicon
+    assert Silicon(config=silicon.config, hardwired=silicon.hardwired) == silicon
+    assert config.hardwired.config.hardwired == config.hardwired
+    assert config.hardwired.config.offsets == config.offsets
+    assert re.fullmatch(r"[a-z][a-z0-9_]*", silicon.name)
+    if not silicon.hardwired and isinstance(config.accumulator, FloatAccumulator):
+        assert not re.search(r"m\d+b|int\d+l", silicon.name)
+
+
+@pytest.mark.parametrize(
+    ("name", "same"),
+    [
+        (PAPER, "e3m4b9_e3m4bn2_p_e4m7b1_rz_a_e4m7_rz_c16"),
+        ("e3m4_e3m4_p_exact_a_int16ln8_rz_sat_c16", "e3m4b5_e3m4_p_exact_a_int16ln5_rz_sat_c16"),
+        ("e3m4_e3m4_p_exact_a_int37ln14_rz_wrap_c16", "e3m4b4_e3m4_p_exact_a_int37ln15_rz_wrap_c16"),
+    ],
+)
+def test_biases_share_one_silicon(name, same):
+    assert MacConfig.parse(name).silicon == MacConfig.parse(same).silicon
+    assert MacConfig.parse(name) != MacConfig.parse(same)
+
+
+@pytest.mark.parametrize(
+    ("name", "hardwired"),
+    [
+        (PAPER, False),
+        ("e3m4_e3m4_p_exact_a_int16ln8_rz_sat_c16", False),
+        ("e3m4_e3m4_p_exact_a_int37ln14_rz_wrap_c16", True),
+        ("int8_int8_p_exact_a_int12_floor_sat_c16", True),
+        ("int8_int8_p_exact_a_e4m7_rz_c16", False),
+    ],
+)
+def test_what_never_moves_is_wired_in(name, hardwired):
+    assert MacConfig.parse(name).silicon.hardwired is hardwired
+
+
+def test_an_outer_accumulator_like_the_inner_one_has_no_name():
+    config = MacConfig.parse(PAPER)
+    assert replace(config, outer=config.accumulator) == config
+    assert MacConfig.parse(f"{PAPER}_o_e4m7b10_rz") == config
+    assert config.outer is None and config.outer_accumulator is config.accumulator
+
+
+def test_a_configuration_is_frozen():
+    with pytest.raises(FrozenInstanceError):
+        MacConfig.parse(PAPER).chunk_size = 8
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", "'' is not a configuration; write X_W_p_PRODUCT_a_ACCUMULATOR_cCHUNK"),
+        ("e3m4_e3m4_p_exact_a_e4m7_rz", "is not a configuration; write"),
+        (PAPER.replace("c16", "c0"), "chunk_size must be an integer from 1 to 1048576, not 0"),
+        (PAPER.replace("e4m7b10_rz", "e4m7b10_rzz"), "'rzz' is not a rounding; choose from rz, rne, floor"),
+        (PAPER.replace("e4m7b10_rz", "e4m7b10_floor"), "a float accumulator rounds rz or rne, not 'floor'"),
+        (PAPER.replace("e4m7b12_rz", "e4m7b12_floor"), "the product quantizer rounds rz or rne, not 'floor'"),
+        (
+            PAPER.replace("e4m7b12_rz", "int8_rz"),
+            "a product is quantized to a float format, not to int8; or use exact",
+        ),
+        (PAPER.replace("e4m7b10_rz", "int12_rz_sat"), "takes the exact product; use product=None"),
+        (PAPER.replace("e4m7b10_rz", "e4m7b10_rz_2"), "write e4m7b10_rz or e4m7b10_rne_g2"),
+        (PAPER.replace("e4m7b10_rz", "e4m7b10_rz_"), "write e4m7b10_rz or e4m7b10_rne_g2"),
+        (PAPER.replace("e4m7b10_rz", "e4m7b10"), "write e4m7b10_rz or e4m7b10_rne_g2"),
+        (
+            PAPER.replace("e4m7b10_rz", "e4m7b10_rz_g24"),
+            "alignment_bits must be an integer from 0 to 23, not 24",
+        ),
+        (PAPER.replace("e3m4_e3m4", "e9m4_e3m4"), "exp_bits must be an integer from 1 to 8, not 9"),
+        (PAPER.replace("e3m4_e3m4", "e0m4_e3m4"), "exp_bits must be an integer from 1 to 8, not 0"),
+        (PAPER.replace("e3m4_e3m4", "e3m24_e3m4"), "man_bits must be an integer from 0 to 23, not 24"),
+        (PAPER.replace("e3m4_e3m4", "e1m0_e3m4"), "use exp_bits 2 or man_bits 1 at least"),
+        (PAPER.replace("e3m4_e3m4", "e3m4b513_e3m4"), "bias must be an integer from -512 to 512, not 513"),
+        (PAPER.replace("e3m4_e3m4", "fp8_e3m4"), "'fp8' is not a number format; write e4m7"),
+        (
+            PAPER.replace("e3m4_e3m4", "int17_e3m4"),
+            "bits of operand x must be an integer from 1 to 16, not 17",
+        ),
+        (PAPER.replace("e3m4_e3m4", "e3m4_int1"), "bits must be an integer from 2 to 62, not 1"),
+        ("int8_int8_p_exact_a_int12_floor_c16", "write int12_floor_wrap or int20ln8_rz_sat"),
+        ("int8_int8_p_exact_a_int12_floor_clip_c16", "write int12_floor_wrap or int20ln8_rz_sat"),
+        ("int8_int8_p_exact_a_int12_up_sat_c16", "'up' is not a rounding; choose from rz, rne, floor"),
+        ("int8_int8_p_exact_a_int63_rz_sat_c16", "bits must be an integer from 2 to 62, not 63"),
+        ("int8_int8_p_exact_a_uint12_rz_sat_c16", "an accumulator is signed, and uint12 is not; use int12"),
+    ],
+)
+def test_a_wrong_name_says_what_would_work(name, message):
+    with pytest.raises(ConfigError, match=re.escape(message)) as caught:
+        MacConfig.parse(name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: FloatFormat(exp_bits=4.0, man_bits=7, bias=7),
+            "exp_bits must be an integer from 1 to 8, not 4.0",
+        ),
+        (
+            lambda: FloatFormat(exp_bits=True, man_bits=7, bias=7),
+            "exp_bits must be an integer from 1 to 8, not True",
+        ),
+        (
+            lambda: FixedAccumulator(format=parse_format("int8"), rounding="rz", overflow=Overflow.WRAP),
+            "rounding must be a Rounding, not 'rz'",
+        ),
+        (
+            lambda: FixedAccumulator(format=parse_format("int8"), rounding=Rounding.FLOOR, overflow="wrap"),
+            "overflow must be an Overflow, not 'wrap'",
+        ),
+        (
+            lambda: FloatAccumulator(format=parse_format("e4m7"), rounding="up", alignment_bits=None),
+            "a float accumulator rounds rz or rne, not 'up'",
+        ),
+    ],
+)
+def test_a_wrong_field_is_named(make, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rows": 0}, "rows must be an integer from 1 to 256, not 0"),
+        ({"cols": 257}, "cols must be an integer from 1 to 256, not 257"),
+        ({"stages": 3}, "stages must be an integer from 0 to 2, not 3"),
+        ({"depth": 0}, "depth must be an integer from 1 to 65536, not 0"),
+        ({"rows": 3}, "chunk_size 16 is not a multiple of rows 3"),
+    ],
+)
+def test_a_wrong_array_is_refused(changes, message):
+    shape = {"rows": 8, "cols": 4, "stages": 1, "depth": 32} | changes
+    with pytest.raises(ConfigError, match=message):
+        ArrayConfig(silicon=MacConfig.parse(PAPER).silicon, **shape)
+
+
+def test_an_array_knows_its_passes_and_its_name():
+    silicon = MacConfig.parse(PAPER).silicon
+    array = ArrayConfig(silicon=silicon, rows=4, cols=8, stages=2, depth=64)
+    assert array.passes == 4
+    assert array.name == "e3m4_e3m4_p_e4m7_rz_a_e4m7_rz_c16_r4x8_s2_d64"
+
+
+@pytest.mark.parametrize("name", ["e4m7b10_rz", "e4m7bn3_rne_g0", "int12_floor_wrap", "int20ln8_rne_sat"])
+def test_accumulators_parse_alone(name):
+    assert parse_accumulator(name).name == name
+
+
+def test_product_quantizers_parse_alone():
+    assert parse_product("e4m7b12_rne").name == "e4m7b12_rne"
+
+
+def test_derived_numbers_of_formats():
+    number = parse_format("e4m7b10")
+    assert (number.code_bits, number.significand_bits) == (12, 8)
+    assert (number.min_exponent, number.max_exponent, number.lsb_exponent) == (-10, 5, -17)
+    assert (parse_format("e3m0b1").min_exponent, parse_format("e3m0b1").lsb_exponent) == (0, 0)
+    assert (parse_format("int8").min_integer, parse_format("int8").max_integer) == (-128, 127)
+    assert (parse_format("uint8").min_integer, parse_format("uint8").max_integer) == (0, 255)
