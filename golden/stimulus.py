@@ -111,7 +111,7 @@ def _any_register(offsets: OffsetRange, rng: Generator) -> int:
 
 
 def _draw(config: MacConfig, rng: Generator, count: int) -> _Inputs:
-    """Corners of all three operands, crossed, and as many directed vectors at least."""
+    """Corners of all three operands, crossed, and at least as many directed vectors."""
     x, w, acc = (_corners(number) for number in (config.x, config.w, config.accumulator.format))
     grid = [column.ravel() for column in np.meshgrid(x, w, acc)]
     chosen = rng.permutation(len(grid[0]))[: count // 2]

@@ -33,16 +33,16 @@ class SystolicArray(wiring.Component):
     """Multiplies tiles of matrices: a[m_rows, K] @ b[K, cols], bit for bit.
 
     A job is ``k_passes`` passes. A pass takes ``rows`` beats of weights, then ``m_rows`` beats of
-    activations, and meanwhile the weights of the next pass wait: they follow the last activation down
-    the array without a gap. ``config.passes`` passes make a chunk, the last may have fewer; the job's
-    last pass brings the results. Where K is not a multiple of ``rows`` the sender fills up with zero
-    codes. The arithmetic is that of :func:`golden.arith.dot`.
+    activations; the weights of the next pass follow the last activation down the array, which does not
+    drain in between. ``config.passes`` passes make a chunk, a job's last chunk may have fewer; the last
+    pass brings the results. Where K is not a multiple of ``rows`` the sender fills up with zero codes.
+    The arithmetic is that of :func:`golden.arith.dot`.
 
     Activations enter through a skew, ``acc_latency`` cycles from row to row, and go right one column a
-    cycle; partial sums go down. Back-pressure on ``results`` freezes the whole array, so every
-    ``ready`` follows ``results.ready`` combinationally; a sender that pauses leaves a bubble. A new job
-    is taken when the last activation of the one before is in, or, where offsets are run-time
-    registers, has left the array; its weights are taken at once. Reset abandons everything.
+    cycle; partial sums go down. Back-pressure on ``results`` freezes the whole array, so every ``ready``
+    follows ``results.ready`` combinationally; a sender that pauses leaves a bubble. A job is taken when
+    the last activation of the one before is in or, where offsets are registers, its last result is at
+    the foot; weights are taken ahead of their job. Reset abandons everything.
 
     Parameters
     ----------
@@ -53,8 +53,8 @@ class SystolicArray(wiring.Component):
     ----------
     latency : int
         Cycles from an activation vector of the last pass to the row of results, without stalls.
-    pass_gap : int
-        Cycles without activations between two passes of a chunk, without stalls.
+    pass_gap, job_gap : int
+        Cycles without activations between two passes and between two jobs, without stalls.
 
     Members
     -------
@@ -75,15 +75,17 @@ class SystolicArray(wiring.Component):
         mac = config.silicon.config
         self.columns = [Column(config) for _ in range(config.cols)]
         self.acc_lag, self.acc_latency = self.columns[0].acc_lag, self.columns[0].acc_latency
-        self.depth_cycles = config.rows * self.acc_latency  # partial sums go down in so many cycles
-        self.latency = self.acc_lag + self.depth_cycles + config.cols + 1
+        self._depth_cycles = config.rows * self.acc_latency  # partial sums go down in so many cycles
+        self.latency = self.acc_lag + self._depth_cycles + config.cols + 1
         # Weights of row r are due r cycles after the first, behind an activation that comes there
         # r * acc_latency cycles after it entered. A partial sum that re-enters must have been stored.
         if config.passes > 1:
-            self.weight_wait = self.depth_cycles - config.rows + 1
+            self._weight_wait = self._depth_cycles - config.rows + 1
         else:
-            self.weight_wait = max(0, (config.rows - 1) * (self.acc_latency - 1) - 1)
-        self.pass_gap = config.rows + self.weight_wait
+            self._weight_wait = max(0, (config.rows - 1) * (self.acc_latency - 1) - 1)
+        self.pass_gap = self.job_gap = config.rows + self._weight_wait
+        if offset_members(self.columns[0]):
+            self.job_gap = max(self.pass_gap, self.latency - 1)
         super().__init__(
             {
                 "job": In(stream.Signature(_job_layout(config, offset_members(self.columns[0])))),
@@ -95,11 +97,11 @@ class SystolicArray(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        self.en = Signal()
-        self.offsets = {
+        self._en = Signal()
+        self._offsets = {
             name: Signal(member.shape, name=name) for name, member in offset_members(self.columns[0]).items()
         }
-        m.d.comb += self.en.eq(~self.results.valid | self.results.ready)
+        m.d.comb += self._en.eq(~self.results.valid | self.results.ready)
 
         load, token = self._control(m)
         right = self._columns(m, load, token)
@@ -110,7 +112,7 @@ class SystolicArray(wiring.Component):
             for i, column in enumerate(self.columns)
         ]
         done = Signal(right.shape())
-        with m.If(self.en):
+        with m.If(self._en):
             m.d.sync += done.eq(right)
         m.d.comb += [
             self.results.valid.eq(done.valid & done.emits),
@@ -128,15 +130,15 @@ class SystolicArray(wiring.Component):
         later_passes = Signal(K_PASSES_BITS)
         chunk_pass = Signal(range(config.passes))
         first_chunk = Signal()
-        #: Enabled cycles until the vector that entered last has left the foot of the last column.
+        # Enabled cycles until the vector that entered last has left the foot of the last column.
         in_flight = Signal(range(self.latency - 1))
 
         load, token = Signal(load_layout(config)), Signal(token_layout(config))
-        idle = in_flight == 0 if self.offsets else 1
+        idle = in_flight == 0 if self._offsets else 1
         m.d.comb += [
-            self.job.ready.eq(self.en & ~busy & idle),
-            self.weights.ready.eq(self.en & ~loaded & (in_flight <= self.latency - 2 - self.weight_wait)),
-            self.activations.ready.eq(self.en & busy & loaded),
+            self.job.ready.eq(self._en & ~busy & idle),
+            self.weights.ready.eq(self._en & ~loaded & (in_flight <= self.latency - 2 - self._weight_wait)),
+            self.activations.ready.eq(self._en & busy & loaded),
             load.valid.eq(self.weights.valid & self.weights.ready),
             load.row.eq(weight_row),
             token.valid.eq(self.activations.valid & self.activations.ready),
@@ -154,12 +156,12 @@ class SystolicArray(wiring.Component):
                 last_index.eq(job.m_rows - 1),
                 first_chunk.eq(1),
             ]
-            m.d.sync += [register.eq(job[name]) for name, register in self.offsets.items()]
+            m.d.sync += [register.eq(job[name]) for name, register in self._offsets.items()]
         with m.If(load.valid):
             m.d.sync += weight_row.eq(weight_row + 1)
             with m.If(weight_row == config.rows - 1):
                 m.d.sync += [weight_row.eq(0), loaded.eq(1)]
-        with m.If(self.en & (in_flight != 0)):
+        with m.If(self._en & (in_flight != 0)):
             m.d.sync += in_flight.eq(in_flight - 1)
         with m.If(token.valid):
             m.d.sync += [in_flight.eq(self.latency - 2), index.eq(index + 1)]
@@ -181,18 +183,18 @@ class SystolicArray(wiring.Component):
         )
         load = self._delayed(m, load, 1, "load")
         top = self._delayed(m, token, self.acc_lag, "top")
-        foot = self._delayed(m, top, self.depth_cycles, "foot")
+        foot = self._delayed(m, top, self._depth_cycles, "foot")
         for i, column in enumerate(self.columns):
             m.submodules[f"column_{i}"] = column
             weight = self._delayed(m, weights[i], 1 + i, f"weight_{i}", reset_less=True)
             m.d.comb += [
-                column.en.eq(self.en),
+                column.en.eq(self._en),
                 column.x.eq(x),
                 column.weight.eq(weight),
                 column.load.eq(load),
                 column.foot.eq(foot),
             ]
-            m.d.comb += [getattr(column, name).eq(register) for name, register in self.offsets.items()]
+            m.d.comb += [getattr(column, name).eq(register) for name, register in self._offsets.items()]
             x, load, foot = column.x_right, column.load_right, column.foot_right
             if self.config.passes > 1:
                 m.d.comb += column.top.eq(top)
@@ -200,4 +202,4 @@ class SystolicArray(wiring.Component):
         return foot
 
     def _delayed(self, m: Module, word: Value, cycles: int, name: str, *, reset_less: bool = False) -> Value:
-        return delayed(m, word, cycles=cycles, en=self.en, reset_less=reset_less, name=name)
+        return delayed(m, word, cycles=cycles, en=self._en, reset_less=reset_less, name=name)

@@ -23,6 +23,8 @@ from hw.verilog import lint_waivers, verilog_text
 
 __all__ = ["generate", "main", "write"]
 
+LARGE = 32 * 32  # MACs; announced, since nothing long should run silently
+
 
 def generate(wanted: Design) -> dict[str, str]:
     """The files of a design: name -> text. The same design gives the same bytes."""
@@ -39,13 +41,14 @@ def generate(wanted: Design) -> dict[str, str]:
 
 
 def write(files: dict[str, str], folder: Path) -> None:
-    """Write the files, each in one step: a reader never sees a part of one."""
+    """Write the files, or, where one cannot be written, none. A reader never sees a part of one."""
     folder.mkdir(parents=True, exist_ok=True)
-    scratch = {folder / file: folder / f".{file}.{os.getpid()}" for file in files}
+    scratch = {file: folder / f".{file}.{os.getpid()}" for file in files}
     try:
-        for (path, temporary), text in zip(scratch.items(), files.values(), strict=True):
-            temporary.write_text(text)
-            temporary.replace(path)
+        for file, text in files.items():
+            scratch[file].write_text(text)
+        for file, temporary in scratch.items():
+            temporary.replace(folder / file)
     finally:
         for temporary in scratch.values():
             temporary.unlink(missing_ok=True)
@@ -82,6 +85,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         wanted = design(options)
+        if wanted.array.rows * wanted.array.cols > LARGE:
+            print(f"{wanted.array.name} is large and takes minutes", file=sys.stderr, flush=True)
         files = generate(wanted)
     except ConfigError as error:
         command.error(str(error))

@@ -46,7 +46,8 @@ class ModuleLibrary:
             return None
         key = (type(part), *parameters)
         if key not in self._modules:
-            name = f"{self._top}.{type(part).__name__.lower()}_{len(self._modules)}"
+            leaf = re.sub(r"(?<!^)(?=[A-Z])", "_", type(part).__name__).lower()
+            name = f"{self._top}.{leaf}_{len(self._modules)}"
             self._modules[key] = _Module(name, self._write(part, name))
         module = self._modules[key]
         connections = {f"i_{control}": _CONTROLS[control]() for control in module.controls}

@@ -10,7 +10,7 @@ from amaranth.hdl import Shape, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In
 
-from golden.config import ConfigError, MacConfig
+from golden.config import MacConfig
 from golden.datapath import offset_ranges
 from hw.array import SystolicArray
 from hw.selfcheck import offset_words

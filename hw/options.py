@@ -70,8 +70,8 @@ def parser() -> argparse.ArgumentParser:
     """The command line. An option that was not given is None."""
     top = _Parser(
         prog="python -m hw.generate",
-        description="Write the Verilog of a systolic array of multiply-accumulates with a narrow accumulator, "
-        "with a lint waiver file, a JSON description and a self-checking testbench.",
+        description="Write the Verilog of a systolic array with narrow accumulators, with a lint waiver "
+        "file, a JSON description and a self-checking testbench.",
         allow_abbrev=False,
     )
     acc = top.add_argument_group("accumulator")
@@ -135,7 +135,10 @@ def parser() -> argparse.ArgumentParser:
         "exact for the others)",
     )
     mac.add_argument(
-        "--chunk", type=int, metavar="C", help="products per chunk sum, a multiple of the rows (default: rows)"
+        "--chunk",
+        type=int,
+        metavar="C",
+        help="products per chunk sum, a multiple of the rows (default: rows)",
     )
     mac.add_argument(
         "--outer",
@@ -210,7 +213,7 @@ def _mac(options: argparse.Namespace) -> MacConfig:
     kind = options.acc_kind or ("fixed" if integers else "float")
     given = _given(options, _MEANINGLESS[kind])
     if given:
-        raise ConfigError(f"{given} says nothing about --acc-kind {kind}; leave it out, or choose another kind")
+        raise ConfigError(f"with --acc-kind {kind} there is no {given}; leave it out, or choose another kind")
     product = None
     match kind:
         case "float":
@@ -275,7 +278,7 @@ def _split(options: argparse.Namespace) -> tuple[int, int]:
     if exp_bits is not None and man_bits is not None:
         if bits not in (None, 1 + exp_bits + man_bits):
             raise ConfigError(
-                f"--acc-bits {bits} is not 1 + --acc-exp {exp_bits} + --acc-man {man_bits}; leave one of them out"
+                f"--acc-bits {bits} is not 1 + --acc-exp {exp_bits} + --acc-man {man_bits}; leave out one"
             )
         return exp_bits, man_bits
     bits = ACC_BITS if bits is None else bits
@@ -283,8 +286,8 @@ def _split(options: argparse.Namespace) -> tuple[int, int]:
         exp_bits = bits - 1 - man_bits
         if exp_bits < 1:
             raise ConfigError(
-                f"--acc-bits {bits} leaves no exponent: the sign and --acc-man {man_bits} take {1 + man_bits}; "
-                f"use --acc-bits {man_bits + 2} to {man_bits + 1 + MAX_EXP_BITS}"
+                f"--acc-bits {bits} leaves no exponent: the sign and --acc-man {man_bits} take "
+                f"{1 + man_bits}; use --acc-bits {man_bits + 2} to {man_bits + 1 + MAX_EXP_BITS}"
             )
         return exp_bits, man_bits
     man_bits = bits - 1 - exp_bits

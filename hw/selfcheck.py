@@ -230,7 +230,8 @@ module {name}_tb;
         $display("a result too many: %h", results_payload);
         failures <= failures + 1;
       end else if (results_payload !== results_beats[results_count]) begin
-        $display("result %0d: got %h, expected %h", results_count, results_payload, results_beats[results_count]);
+        $display("result %0d: got %h, expected %h", results_count,
+                 results_payload, results_beats[results_count]);
         failures <= failures + 1;
       end
       results_count <= results_count + 1;

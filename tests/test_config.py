@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError, replace
 from itertools import product
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from golden.config import (
@@ -28,9 +28,11 @@ from golden.config import (
     parse_product,
 )
 
+same_examples = settings(derandomize=True, deadline=None)  # machines differ in speed, runs need not
+
 PAPER = "e3m4_e3m4_p_e4m7b12_rz_a_e4m7b10_rz_c16"
 
-biases = st.integers(-99, 99)  # moved to where the standard ones are, these stay within the limits
+biases = st.integers(-60, 60)  # moved to where the standard ones are, these stay within the limits
 float_roundings = st.sampled_from([Rounding.TOWARD_ZERO, Rounding.NEAREST_EVEN])
 float_formats = st.builds(
     FloatFormat, exp_bits=st.integers(2, MAX_EXP_BITS), man_bits=st.integers(0, MAX_MAN_BITS), bias=biases
@@ -70,6 +72,7 @@ def configs(draw) -> MacConfig:
     )
 
 
+@same_examples
 @given(configs())
 def test_a_name_parses_back_and_is_a_verilog_identifier(config):
     assert MacConfig.parse(config.name) == config
@@ -93,6 +96,7 @@ def test_two_are_equal_exactly_when_their_names_are():
     assert len(silicon) == len({one for one, _ in silicon}) == len({name for _, name in silicon}) < len(made)
 
 
+@same_examples
 @given(configs())
 def test_silicon_holds_no_bias_unless_it_is_wired_in(config):
     silicon = config.silicon

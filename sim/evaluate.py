@@ -1,0 +1,162 @@
+"""Accuracy of small networks whose every product runs through an accumulator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from golden.accumulate import Events
+from golden.config import MacConfig
+from sim.calibrate import LayerSample, calibrate, fold_batch_norm, sample_layers
+from sim.data import DIGIT_FOLDS, Images, digits_folds, fashion_mnist
+from sim.inject import accumulate
+from sim.models import conv_net, mlp, trained
+from sim.operands import LayerConfig
+from sim.statistics import paired_interval
+
+__all__ = ["Network", "Task", "TaskResult", "digits_task", "evaluate", "fashion_task", "packed"]
+
+#: Training images that operand ranges and accumulator offsets are taken from.
+CALIBRATION_IMAGES = 256
+
+#: Test images of each network on which events are counted.
+EVENT_IMAGES = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A trained network, what its layers multiply, and the images it has not seen."""
+
+    model: nn.Module
+    samples: list[LayerSample]
+    images: Tensor
+    labels: Tensor
+    correct: Tensor  #: bool [n]: right with float32 products.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Images to classify; more than one network where each has another part of them as its test set."""
+
+    name: str
+    description: str
+    networks: list[Network]
+
+    @property
+    def count(self) -> int:
+        return sum(len(network.labels) for network in self.networks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskResult:
+    """How a configuration did on a task."""
+
+    correct: np.ndarray  #: bool [n]
+    float32_correct: np.ndarray  #: bool [n]
+    layers: list[list[LayerConfig]]  #: Of each network.
+    macs: int  #: On which events were counted.
+    overflow: int
+    underflow: int
+    swamped: int
+
+    def to_json(self) -> dict:
+        """What the results file says of it; images that were right as a hexadecimal string of bits."""
+        accuracy, reference = float(self.correct.mean()), float(self.float32_correct.mean())
+        return {
+            "n": len(self.correct),
+            "accuracy": accuracy,
+            "float32_accuracy": reference,
+            "difference": accuracy - reference,
+            "interval": list(paired_interval(self.correct, self.float32_correct)),
+            "macs": self.macs,
+            "overflow": self.overflow,
+            "underflow": self.underflow,
+            "swamped": self.swamped,
+            "layers": [[layer.config.name for layer in layers] for layers in self.layers],
+            "scales": [[[layer.x_scale, layer.w_scale] for layer in layers] for layers in self.layers],
+            "correct": packed(self.correct),
+        }
+
+
+def packed(correct: np.ndarray | Tensor) -> str:
+    """Right or wrong, image by image, as a hexadecimal string of bits, the first image in the top one."""
+    return np.packbits(np.asarray(correct)).tobytes().hex()
+
+
+@torch.no_grad()
+def _network(model: nn.Module, data: Images, seed: int) -> Network:
+    folded = fold_batch_norm(model)
+    return Network(
+        model=folded,
+        samples=sample_layers(folded, data.train_images[:CALIBRATION_IMAGES], seed=seed),
+        images=data.test_images,
+        labels=data.test_labels,
+        correct=folded(data.test_images).argmax(1) == data.test_labels,
+    )
+
+
+def digits_task(*, seed: int) -> Task:
+    """All 1797 handwritten digits, each tested once by a perceptron trained on the other two thirds."""
+    networks = [
+        _network(trained(mlp, fold, epochs=30, seed=seed + i), fold, seed)
+        for i, fold in enumerate(digits_folds())
+    ]
+    return Task(
+        name="digits",
+        description=f"all of scikit-learn's 8x8 digits, in {DIGIT_FOLDS} folds; perceptron 64-128-128-10",
+        networks=networks,
+    )
+
+
+def fashion_task(*, train: int, test: int, seed: int, download: bool) -> Task:
+    """The first ``test`` images of Fashion-MNIST's test set, by a convolutional network.
+
+    Raises :class:`sim.data.DataError` where the data are not to be had.
+    """
+    data = fashion_mnist(train=train, test=test, download=download)
+    network = _network(trained(conv_net, data, epochs=3, seed=seed), data, seed)
+    return Task(
+        name="Fashion-MNIST",
+        description=(
+            f"the first {test} test images; convolutions of 8 and 16 channels and linear layers of 64 and "
+            f"10, trained on the first {train} training images"
+        ),
+        networks=[network],
+    )
+
+
+@torch.no_grad()
+def evaluate(task: Task, config: MacConfig, *, offset: int | None, backend: str = "cpu") -> TaskResult:
+    """Calibrate ``config`` on training images and classify the test images by its arithmetic.
+
+    ``offset`` as in :func:`sim.calibrate.calibrate`.
+    """
+    correct, layers, events = [], [], []
+    for network in task.networks:
+        plan = calibrate(network.samples, config, offset=offset)
+        with accumulate(plan, backend=backend):
+            guesses = network.model(network.images).argmax(1)
+        with accumulate(plan, backend=backend, count_events=True) as counted:
+            network.model(network.images[:EVENT_IMAGES])
+        correct.append(guesses == network.labels)
+        layers.append(plan)
+        events += counted.events
+    return TaskResult(
+        correct=torch.cat(correct).numpy(),
+        float32_correct=torch.cat([network.correct for network in task.networks]).numpy(),
+        layers=layers,
+        macs=sum(e.inner.steps for e in events),
+        **_totals(events),
+    )
+
+
+def _totals(events: Sequence[Events]) -> dict[str, int]:
+    """Events of MACs: of the product's rounding or the sum's; only a sum can be swamped."""
+    return {
+        name: sum(getattr(e.product, name) + getattr(e.inner, name) for e in events)
+        for name in ("overflow", "underflow", "swamped")
+    }

@@ -1,0 +1,220 @@
+"""Every matrix product of a torch network through the accumulator, whoever asks for it.
+
+Products are caught below autograd, where nn.Linear, functional.conv2d, ``@`` and einsum have all become
+a handful of operators. Of those that multiply and are not replaced, none passes unnoticed.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from golden.accumulate import Events
+from golden.config import MAX_OPERAND_FIXED_BITS, ConfigError, MacConfig
+from sim.backends import Backend, Conv2dGeometry, find_backend
+from sim.operands import LayerConfig, fit_operands, quantize_operand
+
+__all__ = ["Accumulated", "Product", "ProductMode", "UnreplacedProductError", "accumulate", "convert"]
+
+_aten = torch.ops.aten
+
+#: Operators that multiply and add up, by the beginning of their names, and are not replaced. The fused
+#: ones have a form made of matmul: attention is sent there, the others have a module setting for it.
+_OTHER_PRODUCTS = (
+    "_addmm_activation", "_conv_depthwise", "_efficient_attention", "_flash_attention", "_fused",
+    "_int_mm", "_linalg", "_native_multi_head", "_scaled_dot_product", "_scaled_mm", "_slow_conv", "_sparse_mm",
+    "_thnn_fused", "_transformer_encoder", "_trilinear", "_weight_int", "addbmm", "addr", "conv",
+    "cudnn_", "linalg_", "miopen_", "mkldnn_", "quantized_", "slow_conv", "sparse_", "thnn_conv", "vdot",
+)  # fmt: skip
+
+
+class UnreplacedProductError(RuntimeError):
+    """A product that would have been computed in float. The message names the operator."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """One product as the network asks for it: x @ w, or images convolved with a weight."""
+
+    x: Tensor  #: [..., m, k], or images [i, c, h, w].
+    w: Tensor  #: [..., k, n], or weights [o, c / groups, kh, kw].
+    geometry: Conv2dGeometry | None  #: None: a matrix product.
+
+    @property
+    def length(self) -> int:
+        """K, the products in a sum."""
+        return self.w.shape[-2] if self.geometry is None else self.w[0].numel()
+
+
+class ProductMode(TorchDispatchMode):
+    """Hands every product of the code run under it to :meth:`compute`.
+
+    ``strict``: an operator that multiplies and is not replaced raises :class:`UnreplacedProductError`;
+    otherwise it runs in float and its name is added to ``unreplaced``.
+    """
+
+    def __init__(self, *, strict: bool):
+        super().__init__()
+        self.strict = strict
+        self.unreplaced: list[str] = []
+
+    @abstractmethod
+    def compute(self, product: Product) -> Tensor:
+        """The product's result, in the operands' type or float64."""
+
+    def _matmul(self, a: Tensor, b: Tensor) -> Tensor:
+        return self.compute(Product(x=a, w=b, geometry=None)).to(a.dtype)
+
+    def _convolution(self, images, weight, bias, stride, padding, dilation, transposed, _output, groups):
+        if transposed or images.ndim not in (3, 4):
+            return None
+        flat = images.ndim == 3  # one-dimensional: a row of pixels
+        if flat:
+            images, weight = images.unsqueeze(-2), weight.unsqueeze(-2)
+            stride, padding, dilation = (1, *stride), (0, *padding), (1, *dilation)
+        pairs = [tuple(p) if len(p) == 2 else (p[0], p[0]) for p in (stride, padding, dilation)]
+        geometry = Conv2dGeometry(stride=pairs[0], padding=pairs[1], dilation=pairs[2], groups=groups)
+        result = self.compute(Product(x=images, w=weight, geometry=geometry)).to(images.dtype)
+        if bias is not None:
+            result = result + bias[:, None, None]
+        return result.squeeze(-2) if flat else result
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        match func.overloadpacket:
+            case _aten.mm | _aten.bmm:
+                return self._matmul(*args)
+            case _aten.mv:
+                return self._matmul(args[0], args[1][:, None])[:, 0]
+            case _aten.dot:
+                return self._matmul(args[0][None], args[1][:, None])[0, 0]
+            case _aten.addmm | _aten.baddbmm:
+                product = self._matmul(args[1], args[2])
+                return kwargs.get("beta", 1) * args[0] + kwargs.get("alpha", 1) * product
+            case _aten.addmv:
+                product = self._matmul(args[1], args[2][:, None])[:, 0]
+                return kwargs.get("beta", 1) * args[0] + kwargs.get("alpha", 1) * product
+            case _aten.convolution:
+                result = self._convolution(*args)
+                if result is not None:
+                    return result
+        name = func.overloadpacket._qualified_op_name.split("::")[-1]
+        if func.overloadpacket is not _aten.convolution:
+            with self:  # composite operators reach here whole under inference_mode
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        if name.startswith(_OTHER_PRODUCTS):
+            if self.strict:
+                raise UnreplacedProductError(
+                    f"{func} multiplies matrices and is not replaced; use its form made of matmul, linear, "
+                    "conv1d or conv2d, or strict=False to leave it in float"
+                )
+            self.unreplaced.append(str(func))
+        return func(*args, **kwargs)
+
+
+class _AccumulateMode(ProductMode):
+    """Computes products through an accumulator; see :func:`accumulate`."""
+
+    def __init__(
+        self, layers: Sequence[LayerConfig] | MacConfig, backend: Backend, *, strict: bool, count_events: bool
+    ):
+        super().__init__(strict=strict)
+        self.layers = layers
+        self.backend = backend
+        self.count_events = count_events
+        self.calls = 0  #: Products so far.
+        self.events: list[Events] = []  #: Of each of them, if they are counted.
+
+    @torch.inference_mode(False)  # its tensors cannot be written by other threads
+    def compute(self, product: Product) -> Tensor:
+        layer = self._layer(product)
+        self.calls += 1
+        x = quantize_operand(product.x, layer.config.x, layer.x_scale)
+        w = quantize_operand(product.w, layer.config.w, layer.w_scale)
+        if product.geometry is None:
+            operation, arguments = "matmul", (x, w, layer.config)
+        else:
+            operation, arguments = "conv2d", (x, w, layer.config, product.geometry)
+        if self.count_events:
+            result, events = getattr(self.backend, f"{operation}_events")(*arguments)
+            self.events.append(events)
+        else:
+            result = getattr(self.backend, operation)(*arguments)
+        return result * (layer.x_scale * layer.w_scale)
+
+    def _layer(self, product: Product) -> LayerConfig:
+        if isinstance(self.layers, MacConfig):
+            return fit_operands(
+                self.layers,
+                x_largest=float(product.x.abs().max()),
+                w_largest=float(product.w.abs().max()),
+                int_bits=MAX_OPERAND_FIXED_BITS,
+            )
+        return self.layers[self.calls % len(self.layers)]
+
+
+@contextmanager
+def accumulate(
+    layers: MacConfig | Sequence[LayerConfig],
+    *,
+    backend: str = "cpu",
+    strict: bool = True,
+    count_events: bool = False,
+) -> Iterator[_AccumulateMode]:
+    """Run every matrix product of the code inside through an accumulator, bit for bit.
+
+    Operands are quantized to their formats, the result is scaled back, and biases are added in the
+    tensors' own type. The mode that is given back has ``calls``, ``events`` and ``unreplaced``.
+
+    Parameters
+    ----------
+    layers : MacConfig or sequence of LayerConfig
+        A configuration for all products, each operand's bias or scale fitted to its tensor; or one for each
+        product in the order in which a forward pass asks for them, as :func:`sim.calibrate.calibrate`
+        gives.
+    backend : str
+        Who computes: ``cpu`` or ``golden``.
+    strict : bool
+        Raise :class:`UnreplacedProductError` where an operator multiplies and is not replaced.
+    count_events : bool
+        Count overflow, underflow and swamping, at two to three times the cost.
+    """
+    mode = _AccumulateMode(layers, find_backend(backend), strict=strict, count_events=count_events)
+    with sdpa_kernel(SDPBackend.MATH), mode:
+        yield mode
+    if not isinstance(layers, MacConfig) and mode.calls % len(layers):
+        raise ConfigError(
+            f"the code asked for {mode.calls} products, and the plan is for {len(layers)} in each forward "
+            "pass; calibrate the same network on the same path"
+        )
+
+
+def convert(
+    model: nn.Module, layers: MacConfig | Sequence[LayerConfig], *, backend: str = "cpu"
+) -> Accumulated:
+    """The network with every product through an accumulator, as a module of its own."""
+    return Accumulated(model, layers, backend)
+
+
+class Accumulated(nn.Module):
+    """A network whose forward pass runs under :func:`accumulate`, strictly."""
+
+    def __init__(self, model: nn.Module, layers: MacConfig | Sequence[LayerConfig], backend: str):
+        super().__init__()
+        self.model = model
+        self.layers = layers
+        self.backend = backend
+
+    def forward(self, *inputs, **options):
+        """What the network gives, by the accumulator's arithmetic."""
+        with accumulate(self.layers, backend=self.backend):
+            return self.model(*inputs, **options)

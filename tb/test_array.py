@@ -1,0 +1,73 @@
+"""Systolic arrays against golden: formats, pipelines, chunks of several passes, stalls, reset."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from golden.catalog import find
+from golden.config import ArrayConfig, MacConfig
+from hw.array import SystolicArray
+from tb.array_jobs import Shape
+from tb.bank import Bank
+
+SEED = 19580912
+JOBS = 24
+
+#: Cannot overflow; all the others must.
+EXACT = "e3m4_e3m4_p_exact_a_int37ln14_rz_wrap_c4"
+
+#: Configuration, hardwired, (rows, cols, stages, depth). A chunk takes chunk_size / rows passes.
+ARRAYS = (
+    ("e3m4_e3m4_p_e4m7b12_rz_a_e4m7b10_rz_c4", False, (4, 3, 0, 8)),
+    ("e3m4_e3m4_p_e4m7b12_rne_a_e4m7b10_rne_c8", False, (4, 3, 1, 5)),
+    ("e3m4_e3m4_p_e4m7b12_rz_a_e4m7b10_rz_g0_c4", False, (2, 2, 2, 4)),
+    ("e3m4_e3m4_p_exact_a_e4m7b10_rne_g1_c3", True, (3, 2, 1, 3)),
+    ("e3m4_e3m4_p_exact_a_int16ln9_rz_wrap_c3", False, (3, 2, 2, 4)),
+    ("e3m4_e3m4_p_exact_a_int10ln3_rne_sat_c6", False, (2, 4, 1, 6)),
+    (EXACT, False, (4, 2, 1, 4)),
+    ("int8_int8_p_exact_a_int12_floor_sat_c4", False, (4, 3, 2, 5)),
+    ("uint8_int8_p_exact_a_int16_floor_wrap_c4", False, (1, 2, 0, 2)),
+    ("int8_int8_p_exact_a_int12_floor_sat_c2_o_int16l2_rne_sat", False, (2, 3, 1, 4)),
+    ("int8_int8_p_exact_a_int16_floor_sat_c6_o_e5m10_rne", False, (3, 2, 0, 4)),
+    ("e3m4_e3m4_p_e4m3b9_rz_a_e4m7b10_rz_c4_o_int20ln10_rz_sat", False, (4, 2, 0, 4)),
+    ("e3m4_e3m4_p_e4m3b9_rne_a_e4m3b10_rz_c5_o_e5m10b20_rne_g2", False, (1, 1, 1, 3)),
+    ("e3m4_e3m4_p_e4m7b12_rz_a_e4m7b10_rz_c2", False, (1, 1, 2, 1)),
+    ("e3m4_e3m4_p_exact_a_int16ln9_rz_sat_c1", False, (1, 1, 0, 1)),
+)
+
+
+def test_array(simulate):
+    lanes, shapes = {}, {}
+    for i, (name, hardwired, (rows, cols, stages, depth)) in enumerate(ARRAYS):
+        mac = find(name)
+        config = ArrayConfig(
+            silicon=mac.hardwired if hardwired else mac.silicon,
+            rows=rows,
+            cols=cols,
+            stages=stages,
+            depth=depth,
+        )
+        lanes[f"array_{i}"] = SystolicArray(config)
+        shapes[f"array_{i}"] = asdict(describe(mac, lanes[f"array_{i}"]))
+    bank = Bank(lanes)
+    parameters = {"lanes": shapes, "in_ports": bank.in_ports, "out_ports": bank.out_ports}
+    simulate(
+        bank, "array_bank", "tb.array_tests", parameters | {"seed": SEED, "jobs": JOBS, "exact": [EXACT]}
+    )
+
+
+def describe(mac: MacConfig, array: SystolicArray) -> Shape:
+    """What the testbench has to know of an array."""
+    config = array.config
+    return Shape(
+        config=mac.name,
+        hardwired=config.silicon.hardwired,
+        rows=config.rows,
+        cols=config.cols,
+        stages=config.stages,
+        depth=config.depth,
+        latency=array.latency,
+        pass_gap=array.pass_gap,
+        job_gap=array.job_gap,
+        job_fields={name: [field.offset, field.width] for name, field in array.job.payload.shape()},
+    )

@@ -1,0 +1,188 @@
+"""Every product of a network is the bit-accurate one, whoever asks for it, and none escapes."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from golden import accumulate as golden
+from golden.catalog import find
+from golden.codes import quantize_values
+from golden.config import ConfigError, FixedFormat, Rounding
+from sim.inject import UnreplacedProductError, accumulate, convert
+from sim.operands import bias_that_fits, fit_operands, quantize_operand
+
+CONFIG = find("float12")
+
+
+def tensor(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def expected(x, w, config=CONFIG):
+    """x @ w by golden, with operands as the contract quantizes them."""
+    layer = fit_operands(config, float(x.abs().max()), float(w.abs().max()), int_bits=16)
+    a = quantize_values(x.double() / layer.x_scale, layer.config.x, Rounding.NEAREST_EVEN)
+    b = quantize_values(w.double() / layer.w_scale, layer.config.w, Rounding.NEAREST_EVEN)
+    return (golden.matmul(a, b, layer.config) * (layer.x_scale * layer.w_scale)).float()
+
+
+X, W, BIAS = tensor(5, 40), tensor(7, 40, seed=1), tensor(7, seed=2)
+
+PRODUCTS = {
+    "linear": lambda: functional.linear(X, W),
+    "linear without rows": lambda: functional.linear(X[0], W)[None].expand(5, 7)[:1],
+    "matmul": lambda: X @ W.t(),
+    "mm out of einsum": lambda: torch.einsum("mk,nk->mn", X, W),
+    "addmm": lambda: torch.addmm(torch.zeros(7), X, W.t()),
+    "tensordot": lambda: torch.tensordot(X, W, dims=([1], [1])),
+    "mv": lambda: torch.mv(W, X[0])[None],
+    "dot": lambda: torch.dot(X[0], W[0])[None, None],
+    "bmm": lambda: torch.bmm(X[None], W.t()[None])[0],
+    "inner": lambda: torch.inner(X, W),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+@pytest.mark.parametrize("inference", [False, True], ids=["no_grad", "inference_mode"])
+def test_products_by_whatever_name(name, inference):
+    with torch.inference_mode() if inference else torch.no_grad(), accumulate(CONFIG) as mode:
+        got = PRODUCTS[name]()
+    rows = X if got.shape[0] == 5 else X[:1]
+    columns = W if got.shape[1] == 7 else W[:1]
+    assert mode.calls == 1
+    if name == "mv":  # here W is the left operand
+        assert torch.equal(got[0], expected(W, X[0][:, None])[:, 0])
+    else:
+        assert torch.equal(got, expected(rows, columns.t()))
+    assert not torch.equal(got, rows @ columns.t()), "the accumulator should make a difference here"
+
+
+@pytest.mark.parametrize("name", ["float12", "float12-rne-g0", "fixed16", "int12", "exact"])
+def test_kinds_of_accumulator(name):
+    with torch.no_grad(), accumulate(find(name)):
+        got = functional.linear(X, W)
+    assert torch.equal(got, expected(X, W.t(), find(name)))
+
+
+def test_the_bias_is_added_in_float():
+    with torch.no_grad(), accumulate(CONFIG):
+        got = functional.linear(X, W, BIAS)
+    assert torch.equal(got, expected(X, W.t()) + BIAS)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"stride": 2, "padding": 1}, {"padding": (0, 2), "dilation": (1, 2)}, {"groups": 2}],
+    ids=["plain", "strided", "dilated", "grouped"],
+)
+def test_conv2d_is_the_product_of_its_patches(options):
+    images, groups = tensor(2, 4, 9, 8), options.get("groups", 1)
+    weight = tensor(6, 4 // groups, 3, 3, seed=1)
+    with torch.no_grad(), accumulate(CONFIG):
+        got = functional.conv2d(images, weight, **options)
+    spatial = {name: value for name, value in options.items() if name != "groups"}
+    scale = float(images.abs().max())
+    for group in range(groups):
+        part = images.chunk(groups, 1)[group].clone()
+        columns = functional.unfold(part, 3, **spatial)  # [i, k, places]
+        columns = torch.cat([columns.transpose(1, 2).flatten(0, 1), torch.full((1, columns.shape[1]), scale)])
+        rows = weight.chunk(groups, 0)[group].flatten(1).t()
+        layer = fit_operands(CONFIG, scale, float(weight.abs().max()), int_bits=16)
+        a = quantize_values(columns.double(), layer.config.x, Rounding.NEAREST_EVEN)[:-1]
+        b = quantize_values(rows.double(), layer.config.w, Rounding.NEAREST_EVEN)
+        wanted = golden.matmul(a, b, layer.config).float()
+        assert torch.equal(got.chunk(groups, 1)[group].permute(0, 2, 3, 1).flatten(0, 2), wanted)
+
+
+def test_conv1d_is_a_conv2d_of_one_row():
+    signal, weight = tensor(2, 3, 20), tensor(5, 3, 4, seed=1)
+    with torch.no_grad(), accumulate(CONFIG):
+        one = functional.conv1d(signal, weight, BIAS[:5], stride=2, padding=1)
+        two = functional.conv2d(
+            signal[:, :, None], weight[:, :, None], BIAS[:5], stride=(1, 2), padding=(0, 1)
+        )
+    assert torch.equal(one, two[:, :, 0])
+
+
+def test_attention_is_made_of_products():
+    q, k, v = (tensor(2, 4, 6, 8, seed=i) for i in range(3))
+    with torch.no_grad(), accumulate(CONFIG) as mode:
+        functional.scaled_dot_product_attention(q, k, v)
+    assert mode.calls == 2
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda: functional.conv3d(tensor(1, 1, 4, 4, 4), tensor(1, 1, 2, 2, 2)),
+        lambda: functional.conv_transpose2d(tensor(1, 2, 4, 4), tensor(2, 3, 2, 2)),
+        lambda: torch.linalg.solve(torch.eye(3), tensor(3, 3)),
+        lambda: functional.bilinear(tensor(2, 3), tensor(2, 4), tensor(5, 3, 4)),
+    ],
+    ids=["conv3d", "transposed", "solve", "bilinear"],
+)
+def test_what_is_not_replaced_is_an_error_and_listed(run):
+    with (
+        torch.no_grad(),
+        pytest.raises(UnreplacedProductError, match="multiplies matrices and is not replaced"),
+        accumulate(CONFIG),
+    ):
+        run()
+    with torch.no_grad(), accumulate(CONFIG, strict=False) as mode:
+        run()
+    assert mode.unreplaced
+
+
+def test_a_converted_network_is_the_network_under_accumulate():
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 5)).eval()
+    images = tensor(4, 1, 8, 8)
+    with torch.no_grad():
+        with accumulate(CONFIG):
+            wanted = model(images)
+        got = convert(model, CONFIG)(images)
+        assert torch.equal(got, wanted)
+        with accumulate(CONFIG, backend="golden"):
+            assert torch.equal(model(images), wanted)
+
+
+def test_a_plan_of_another_length_is_refused():
+    layer = fit_operands(CONFIG, 3.0, 3.0, int_bits=16)
+    with pytest.raises(ConfigError, match="asked for 1 products, and the plan is for 2"), torch.no_grad():
+        with accumulate([layer, layer]):
+            functional.linear(X, W)
+
+
+def test_an_unknown_backend_is_refused():
+    with pytest.raises(ConfigError, match="no backend called 'gpu'"), accumulate(CONFIG, backend="gpu"):
+        pass
+
+
+@pytest.mark.parametrize("name", ["e3m4", "e4m3", "e5m10", "e2m0b1", "int8", "uint4", "int6ln3"])
+def test_operands_are_quantized_as_golden_does(name):
+    from golden.config import parse_format
+
+    number = parse_format(name)
+    largest = 1.5 * (
+        number.max_integer * 2.0**number.lsb if isinstance(number, FixedFormat) else number.max_value
+    )
+    values = torch.linspace(-largest, largest, 20001, dtype=torch.float64)
+    tiny = torch.linspace(-1, 1, 20001, dtype=torch.float64) * 2.0 ** (number.lsb_exponent + 3)
+    values = torch.cat([values, tiny])
+    wanted = quantize_values(values, number, Rounding.NEAREST_EVEN)
+    got = quantize_operand(values, number, 1.0)
+    assert torch.equal(got.view(torch.int64), wanted.view(torch.int64)), "down to the sign of zero"
+
+
+def test_nan_is_refused():
+    with pytest.raises(ConfigError, match="NaN or infinity cannot be quantized to e3m4"):
+        quantize_operand(torch.tensor([1.0, float("nan")]), CONFIG.x, 1.0)
+
+
+@pytest.mark.parametrize("largest", [1.0, 0.99, 15.5, 15.500001, 1e-3, 3e4, 0.0])
+def test_the_bias_that_fits_is_the_largest(largest):
+    from dataclasses import replace
+
+    bias = bias_that_fits(CONFIG.x, largest)
+    assert replace(CONFIG.x, bias=bias).max_value >= largest
+    assert largest == 0 or replace(CONFIG.x, bias=bias + 1).max_value < largest
