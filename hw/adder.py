@@ -25,14 +25,14 @@ class AlignedWidths:
         """The least that gives the contract's sum.
 
         Exact alignment: with exponents at most one apart the sum needs one bit below the longer
-        significand. Further apart, a difference loses at most one leading bit, so the accumulator's
-        bits, one more, and a guard bit to round to nearest decide, and what is below is sticky.
+        significand, and the sticky bit is that bit. Further apart, a difference loses at most one leading
+        bit, so the accumulator's bits, one more, and a guard bit to round to nearest decide.
         """
         own = accumulator.format.significand_bits
         if accumulator.alignment_bits is not None:
             return cls(kept=own + accumulator.alignment_bits, sticky=False)
         guard = accumulator.rounding is Rounding.NEAREST_EVEN
-        return cls(kept=max(max(own, addend_bits) + 1, own + 1 + guard), sticky=True)
+        return cls(kept=max(addend_bits, own + 1 + guard), sticky=True)
 
     @property
     def total(self) -> int:

@@ -134,7 +134,8 @@ class _AccumulateMode(ProductMode):
         self.calls = 0  #: Products so far.
         self.events: list[Events] = []  #: Of each of them, if they are counted.
 
-    @torch.inference_mode(False)  # its tensors cannot be written by other threads
+    @torch.inference_mode(False)  # whose tensors other threads must not write
+    @torch.no_grad()
     def compute(self, product: Product) -> Tensor:
         layer = self._layer(product)
         self.calls += 1

@@ -1,0 +1,132 @@
+"""What calibration sets, that it keeps the silicon, and that it finds the least error."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from golden.catalog import find
+from golden.config import MacConfig, Silicon
+from golden.datapath import exact_accumulator
+from sim.calibrate import at_offset, calibrate, fold_batch_norm, sample_layers, shared_offset
+from sim.inject import accumulate
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(3)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(256, 16),
+        nn.ReLU(),
+        nn.Linear(16, 5),
+    ).eval()
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.rand(64, 1, 8, 8, generator=torch.Generator().manual_seed(4))
+
+
+@pytest.fixture(scope="module")
+def samples(network, images):
+    return sample_layers(network, images, seed=0)
+
+
+def squared_error(network, images, layers):
+    with torch.no_grad():
+        wanted = network(images)
+        with accumulate(layers):
+            return float((network(images) - wanted).square().sum())
+
+
+def test_samples_are_rows_of_the_real_products(network, images, samples):
+    assert [sample.length for sample in samples] == [9, 256, 16]
+    with torch.no_grad():
+        hidden = network[:3](images).double()
+    assert all((hidden == row).all(1).any() for row in samples[1].x)
+    assert torch.equal(samples[1].w, network[3].weight.detach().double().t())
+    assert samples[1].x_largest == float(hidden.max())
+
+
+@pytest.mark.parametrize(
+    "name", ["float12", "float8-rne", "float12-g0", "float12-px", "fixed14", "fixed14-wrap"]
+)
+@pytest.mark.parametrize("wired", [False, True])
+def test_layers_stay_on_their_silicon(samples, name, wired):
+    config = find(name)
+    offset = shared_offset(samples, config) if wired else None
+    layers = [layer.config for layer in calibrate(samples, config, offset=offset)]
+    silicon = Silicon(config=at_offset(config, offset) if wired else config, hardwired=wired)
+    assert {Silicon(config=layer, hardwired=wired) for layer in layers} == {silicon}
+    if wired:
+        assert {layer.offsets.product for layer in layers} == {offset}
+
+
+@pytest.mark.parametrize("name", ["float10", "fixed12", "int12"])
+def test_calibrated_beats_uncalibrated(network, images, samples, name):
+    config = find(name)
+    calibrated = squared_error(network, images, calibrate(samples, config, offset=None))
+    assert calibrated < squared_error(network, images, config)
+
+
+@pytest.mark.parametrize("name", ["float6", "fixed10"])
+def test_the_shared_offset_has_the_least_error_of_its_neighbours(samples, name):
+    from sim.calibrate import _error
+
+    config = find(name)
+    best = shared_offset(samples, config)
+
+    def cost(offset: int) -> float:
+        layers = calibrate(samples, config, offset=offset)
+        return sum(_error(sample, layer) for sample, layer in zip(samples, layers, strict=True))
+
+    assert all(cost(best) <= cost(best + step) for step in (-2, -1, 1, 2))
+
+
+def test_exact_accumulators_are_as_wide_as_each_layer_needs(network, images, samples):
+    layers = calibrate(samples, find("exact"), offset=None)
+    for sample, layer in zip(samples, layers, strict=True):
+        config = layer.config
+        assert config.accumulator == exact_accumulator(config.x, config.w, sample.length)
+    with torch.no_grad(), accumulate(layers, count_events=True) as mode:
+        network(images)
+    assert all(e.inner.overflow == e.inner.underflow == 0 for e in mode.events)
+
+
+def test_product_and_accumulator_biases_keep_the_paper_s_distance():
+    config = at_offset(find("float12"), 5)
+    assert config.offsets.product == 5
+    assert config.product.format.bias - config.accumulator.format.bias == 2
+
+
+def test_batch_norm_is_folded():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 3, 3, bias=False), nn.BatchNorm2d(3), nn.ReLU())
+    model(torch.randn(20, 1, 6, 6) + 1)  # moves the running statistics
+    model.eval()
+    folded = fold_batch_norm(model)
+    images = torch.randn(4, 1, 6, 6)
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in folded)
+    torch.testing.assert_close(folded(images), model(images))
+
+
+def test_backends_agree_on_a_calibrated_network(network, images, samples):
+    for name in ("float12", "fixed12-wrap", "int12"):
+        layers = calibrate(samples, find(name), offset=None)
+        with torch.no_grad():
+            with accumulate(layers, backend="cpu", count_events=True) as fast:
+                got = network(images[:4])
+            with accumulate(layers, backend="golden", count_events=True) as slow:
+                wanted = network(images[:4])
+        assert torch.equal(got, wanted)
+        assert fast.events == slow.events
+
+
+def test_an_outer_accumulator_of_its_own_is_kept(samples):
+    config = replace(find("float12"), outer=MacConfig.parse("e3m4_e3m4_p_exact_a_e8m23_rz_c16").accumulator)
+    layers = calibrate(samples, config, offset=None)
+    assert {layer.config.outer for layer in layers} == {config.outer}
