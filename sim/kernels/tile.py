@@ -28,11 +28,11 @@ class Tally:
 
     @property
     def underflow(self) -> int:
-        return int(self.sums - self.results)  # an exact zero stays one
+        return self.sums - self.results  # an exact zero stays one
 
     @property
     def swamped(self) -> int:
-        return int(self.addends - self.changes)  # adding zero changes nothing
+        return self.addends - self.changes  # adding zero changes nothing
 
 
 class Tile:

@@ -1,0 +1,192 @@
+"""Yosys and ABC runs that map Verilog to cells for least area.
+
+Everything is deterministic: each run is a process of its own, since Yosys numbers names by what its
+process did before (it also prints to file descriptor 1, and ends its process on an error).
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hw.cost.cells import Library
+
+__all__ = [
+    "FLOW_VERSION",
+    "RECIPES",
+    "SynthesisError",
+    "cell_counts",
+    "flat_netlists",
+    "instances",
+    "module_counts",
+]
+
+#: Part of every cache key: raise it with any change of what is done below.
+FLOW_VERSION = 1
+
+#: A clock that no unit here misses: where there is timing, gates are sized for loads, not for speed.
+_RELAXED_PS = 100_000
+_LOAD_FF = 5.0
+
+_RESUB = (
+    "dc2; balance -l; resub -K 6 -l; rewrite -l; resub -K 6 -N 2 -l; refactor -l; resub -K 8 -l; balance -l; "
+    "resub -K 8 -N 2 -l; rewrite -l; resub -K 10 -l; rewrite -z -l; resub -K 10 -N 2 -l; balance -l; "
+    "resub -K 12 -l; refactor -z -l; resub -K 12 -N 2 -l; rewrite -z -l; balance -l"
+)
+_SCRIPTS = {
+    "dc2": "strash; &get -n; &fraig -x; &put; scorr; dc2; dc2; dch -f; amap; topo",
+    "resub": f"strash; &get -n; &fraig -x; &put; scorr; {_RESUB}; {_RESUB}; dc2; dc2; dch -f; amap; topo",
+}
+_SIZING = f"; buffer -c -N 10; topo; upsize -c -D {_RELAXED_PS}; dnsize -c -D {_RELAXED_PS}"
+_MULTIPLIERS = {"array": "", "booth": "-booth"}
+
+#: Every multiplier with every ABC script, as ``booth-resub``.
+RECIPES = tuple(f"{multiplier}-{script}" for multiplier in _MULTIPLIERS for script in _SCRIPTS)
+
+_YOSYS = """
+import os
+os.dup2(os.open("yosys.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
+from pyosys import libyosys
+design = libyosys.Design()
+for command in open("commands").read().splitlines():
+    design.run_pass(command)
+"""
+
+
+class SynthesisError(RuntimeError):
+    """Yosys or ABC could not map a design. The message is the end of their log."""
+
+
+_INSTANCE = re.compile(r"^  (\\?\S+) (\\?\S+) \($", re.MULTILINE)
+_MODULE = re.compile(r"^module (\w+)\(.*?^endmodule$", re.MULTILINE | re.DOTALL)
+
+
+def instances(verilog: str) -> dict[str, list[tuple[str, str]]]:
+    """What each module of Yosys' Verilog instantiates: (kind, name of the instance), in order."""
+    return {match[1]: _INSTANCE.findall(match[0]) for match in _MODULE.finditer(verilog)}
+
+
+def cell_counts(netlist: str) -> Counter[str]:
+    """How many instances of each kind there are in a netlist of one module."""
+    return Counter(kind for kind, _ in _INSTANCE.findall(netlist))
+
+
+def _run(commands: Sequence[str], sources: Mapping[str, str], outputs: Sequence[str]) -> list[str]:
+    """Run Yosys passes in a folder that holds ``sources``; the texts of the files written there.
+
+    Raises :class:`SynthesisError` if Yosys stops.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in {**sources, "commands": "\n".join(commands)}.items():
+            Path(folder, name).write_text(text)
+        yosys = subprocess.run(
+            [sys.executable, "-c", _YOSYS], cwd=folder, capture_output=True, text=True, check=False
+        )
+        if yosys.returncode or not all(Path(folder, name).is_file() for name in outputs):
+            log = Path(folder, "yosys.log")
+            tail = log.read_text(errors="replace").splitlines()[-5:] if log.is_file() else []
+            raise SynthesisError("synthesis failed: " + "\n".join([yosys.stderr.strip(), *tail]))
+        return [Path(folder, name).read_text() for name in outputs]
+
+
+def _sources(verilog: str, library: Library) -> dict[str, str]:
+    constraint = f"set_driving_cell {library.inverter.name}\nset_load {_LOAD_FF}\n"
+    return {"design.v": verilog, "constraint": constraint} | dict(
+        zip(_library_files(library), library.texts, strict=True)
+    )
+
+
+def _library_files(library: Library) -> list[str]:
+    return [f"library{i}.lib" for i in range(len(library.texts))]
+
+
+def _read(top: str) -> list[str]:
+    return [
+        "read_verilog design.v",
+        f"hierarchy -check -top {top}",
+        "proc",
+        "setattr -unset init",  # a flip-flop wakes up in any state; only reset is worth gates
+    ]
+
+
+def _gates(top: str, library: Library, options: str) -> list[str]:
+    """Down to gates, with flip-flops of the library."""
+    liberty = " ".join(f"-liberty {file}" for file in _library_files(library))
+    return [
+        f"synth -flatten {options} -top {top}",
+        f"dfflibmap {liberty}",
+        "opt_clean -purge",
+    ]
+
+
+def _cells(script: str, library: Library, output: str) -> list[str]:
+    """From gates to cells, written as ``output``."""
+    liberty = " ".join(f"-liberty {file}" for file in _library_files(library))
+    constraint = " -constr constraint" if library.has_timing else ""
+    commands = _SCRIPTS[script] + (_SIZING if library.has_timing else "")
+    return [
+        f"abc {liberty}{constraint} -script +{commands.replace('; ', ';').replace(' ', ',')}",
+        "opt_clean -purge",
+        f"write_verilog -noattr -noexpr {output}",
+    ]
+
+
+def flat_netlists(verilog: str, top: str, library: Library) -> dict[str, str]:
+    """Netlists of ``top`` with everything in it flattened, by recipe."""
+    commands = [*_read(top), "design -save read"]
+    for multiplier, option in _MULTIPLIERS.items():
+        commands += ["design -load read", *_gates(top, library, option), "design -save gates"]
+        for script in _SCRIPTS:
+            commands += ["design -load gates", *_cells(script, library, f"{multiplier}-{script}.v")]
+    texts = _run(commands, _sources(verilog, library), [f"{recipe}.v" for recipe in RECIPES])
+    return dict(zip(RECIPES, texts, strict=True))
+
+
+def module_counts(
+    verilog: str,
+    top: str,
+    library: Library,
+    recipe: str,
+    *,
+    kept: Sequence[str],
+    left_out: Sequence[str],
+    memories: Sequence[tuple[str, str]],
+) -> dict[str, Counter[str]]:
+    """Cells of ``top`` and of modules inside it, each mapped apart from what contains it.
+
+    Parameters
+    ----------
+    kept : Sequence[str]
+        Modules that stay; all others are flattened into what instantiates them.
+    left_out : Sequence[str]
+        Modules whose inside is not mapped.
+    memories : Sequence[tuple[str, str]]
+        (module, memory): each becomes a module ``module_memory``, which is kept. It is made of
+        flip-flops and multiplexers.
+
+    Returns
+    -------
+    dict[str, Counter[str]]
+        For each module that stays, instances by kind: cells, and modules kept or left out.
+    """
+    multiplier, script = recipe.split("-")
+    commands = [*_read(top), *(f"blackbox {module}" for module in left_out)]
+    if memories:
+        commands.append("memory -nomap")
+    commands += [f"submod -name {module}_{memory} {module}/{memory}" for module, memory in memories]
+    stay = [*kept, *(f"{module}_{memory}" for module, memory in memories)]
+    commands += [f"setattr -mod -set keep_hierarchy 1 {module}" for module in stay]
+    # Yosys would run ABC once for every word of a memory, for a minute, ahead of the run that counts.
+    options = _MULTIPLIERS[multiplier] + (" -noabc" if memories else "")
+    commands += [*_gates(top, library, options), *_cells(script, library, "parts.v")]
+    (netlist,) = _run(commands, _sources(verilog, library), ["parts.v"])
+    return {
+        module: Counter(kind for kind, _ in found)
+        for module, found in instances(netlist).items()
+        if module not in left_out
+    }

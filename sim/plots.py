@@ -1,0 +1,173 @@
+"""The report's figures, as SVG text; the same rows give the same bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import matplotlib
+from matplotlib.figure import Figure
+
+__all__ = ["KINDS", "accuracy_against_width", "area_against_accuracy", "area_by_component"]
+
+#: Kind of accumulator -> (what the reader sees, colour, marker). Colours are distinct to the colour-blind.
+KINDS = {
+    "float": ("float, FP8 operands", "#0072b2", "o"),
+    "fixed": ("fixed point, FP8 operands", "#d55e00", "s"),
+    "exact": ("exact, FP8 operands", "#009e73", "D"),
+    "int": ("integer, int8 operands", "#cc79a7", "^"),
+}
+
+#: Parts of a MAC in the order of the data path; what is mapped alone has a colour of its own.
+_PART_COLORS = ("#4477aa", "#66ccee", "#228833", "#ccbb44", "#ee6677", "#aa3377", "#999933", "#bbbbbb")
+
+#: The first figure goes down to so many points below float32; what is worse is of no use to anybody.
+_SHOWN_LOSS = 35
+
+_STYLE = {
+    "svg.hashsalt": "fmaq",
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
+
+
+def _svg(figure: Figure) -> str:
+    text = io.StringIO()
+    figure.savefig(text, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    svg = text.getvalue()
+    return svg[svg.index("<svg") :]
+
+
+def _family(row: dict) -> str:
+    """The curve a row belongs to: all its policies, in words, without its width."""
+    words = [
+        KINDS[row["kind"]][0].split(",")[0],
+        {"rz": "toward zero", "rne": "nearest"}.get(row["rounding"], ""),
+    ]
+    if row["overflow"] == "wrap" and row["kind"] != "exact":
+        words.append("wrapping")
+    if row["alignment_bits"] is not None:
+        words.append(f"g = {row['alignment_bits']}")
+    if row["kind"] == "float" and row["product"] == "exact":
+        words.append("exact product")
+    return ", ".join(word for word in words if word)
+
+
+def accuracy_against_width(rows: Sequence[dict], tasks: Sequence[str]) -> str:
+    """One panel a task: accuracy in per cent over accumulator bits, one curve a policy."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(4.6 * len(tasks), 3.8))
+        axes = figure.subplots(1, len(tasks), squeeze=False)[0]
+        families: dict[str, list[dict]] = {}
+        for row in rows:
+            families.setdefault(_family(row), []).append(row)
+        for axis, task in zip(axes, tasks, strict=True):
+            for name, members in families.items():
+                _, color, marker = KINDS[members[0]["kind"]]
+                members = sorted(members, key=lambda row: row["bits"])
+                dashed = "--" if "wrapping" in name else ":" if "nearest" in name else "-"
+                axis.plot(
+                    [row["bits"] for row in members],
+                    [100 * row["tasks"][task]["accuracy"] for row in members],
+                    color=color,
+                    marker=marker,
+                    linestyle=dashed,
+                    linewidth=1.1,
+                    markersize=3.5,
+                    markerfacecolor="white" if "g =" in name else color,
+                    label=name,
+                )
+            reference = 100 * rows[0]["tasks"][task]["float32_accuracy"]
+            axis.axhline(reference, color="#555555", linewidth=0.8)
+            axis.annotate("float32", (32, reference), ha="right", va="bottom", color="#555555")
+            axis.set_title(f"{task}, {rows[0]['tasks'][task]['n']} images")
+            axis.set_xlabel("accumulator width (bits)")
+            axis.set_ylim(reference - _SHOWN_LOSS, reference + 3)
+        axes[0].set_ylabel("top-1 accuracy (%)")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="center left", bbox_to_anchor=(0.92, 0.5))
+        return _svg(figure)
+
+
+def area_against_accuracy(rows: Sequence[dict], front: Sequence[dict], baseline: dict, floor: float) -> str:
+    """Area of the MAC in um2 against accuracy lost, both panels of one figure; ``front`` is joined.
+
+    The left panel has all rows, the right one those that lose at most ``floor`` points.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(11, 4.4))
+        for axis, limit in zip(figure.subplots(1, 2), (None, floor), strict=True):
+            shown = [row for row in rows if limit is None or -100 * row["difference"] <= limit]
+            for kind, (words, color, marker) in KINDS.items():
+                for wired in (False, True):
+                    some = [r for r in shown if r["kind"] == kind and (r["offsets"] == "wired") == wired]
+                    axis.scatter(
+                        [row["area"]["um2"] for row in some],
+                        [row["accuracy"] * 100 for row in some],
+                        marker=marker,
+                        s=26,
+                        facecolors=color if wired else "white",
+                        edgecolors=color,
+                        label=f"{words}; offsets {'wired in' if wired else 'in registers'}" if some else None,
+                        zorder=3,
+                    )
+            steps = [row for row in front if limit is None or -100 * row["difference"] <= limit]
+            axis.step(
+                [row["area"]["um2"] for row in steps],
+                [100 * row["accuracy"] for row in steps],
+                where="post",
+                color="#333333",
+                linewidth=0.9,
+                zorder=2,
+            )
+            for row in steps if limit is not None else ():
+                axis.annotate(
+                    row["label"],
+                    (row["area"]["um2"], 100 * row["accuracy"]),
+                    textcoords="offset points",
+                    xytext=(3, 5),
+                    fontsize=7,
+                    rotation=35,
+                )
+            axis.axvline(baseline["area"]["um2"], color="#999999", linewidth=0.8, linestyle="--")
+            axis.set_xlabel("area of the MAC (µm²)")
+            axis.set_ylabel("top-1 accuracy, all images (%)")
+            axis.set_title("all rows" if limit is None else f"rows that lose at most {limit:g} points")
+        figure.axes[0].legend(loc="lower right", fontsize=7)
+        figure.tight_layout()
+        return _svg(figure)
+
+
+def area_by_component(rows: Sequence[dict]) -> str:
+    """Stacked bars of the parts mapped alone, and the flattened whole as a line across each bar."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(11, 0.5 + 0.24 * len(rows)))
+        axis = figure.subplots()
+        parts = list(dict.fromkeys(part for row in rows for part in row["area"]["parts"]))
+        places = list(range(len(rows)))[::-1]
+        start = [0.0] * len(rows)
+        for part, color in zip(parts, _PART_COLORS, strict=False):
+            widths = [row["area"]["parts"].get(part, 0.0) for row in rows]
+            axis.barh(places, widths, left=start, color=color, height=0.7, label=part.replace("_", " "))
+            start = [a + b for a, b in zip(start, widths, strict=True)]
+        axis.scatter(
+            [row["area"]["um2"] for row in rows],
+            places,
+            marker="|",
+            s=90,
+            color="black",
+            label="flattened whole",
+            zorder=3,
+        )
+        axis.set_yticks(places, [row["label"] for row in rows])
+        axis.set_xlabel("area (µm²)")
+        axis.grid(axis="y", visible=False)
+        axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        return _svg(figure)

