@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import matplotlib
 from matplotlib.figure import Figure
 
+from hw.cost.area import PARTS
+
 __all__ = ["KINDS", "accuracy_against_width", "area_against_accuracy", "area_by_component"]
 
 #: Kind of accumulator -> (what the reader sees, colour, marker). Colours are distinct to the colour-blind.
@@ -18,8 +20,18 @@ KINDS = {
     "int": ("integer, int8 operands", "#cc79a7", "^"),
 }
 
-#: Parts of a MAC in the order of the data path; what is mapped alone has a colour of its own.
-_PART_COLORS = ("#4477aa", "#66ccee", "#228833", "#ccbb44", "#ee6677", "#aa3377", "#999933", "#bbbbbb")
+#: A colour for each of ``PARTS``.
+_PART_COLORS = [
+    "#4477aa",
+    "#99ddff",
+    "#66ccee",
+    "#228833",
+    "#ccbb44",
+    "#ee8866",
+    "#ee6677",
+    "#aa3377",
+    "#bbbbbb",
+]
 
 #: The first figure goes down to so many points below float32; what is worse is of no use to anybody.
 _SHOWN_LOSS = 35
@@ -150,10 +162,9 @@ def area_by_component(rows: Sequence[dict]) -> str:
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(11, 0.5 + 0.24 * len(rows)))
         axis = figure.subplots()
-        parts = list(dict.fromkeys(part for row in rows for part in row["area"]["parts"]))
         places = list(range(len(rows)))[::-1]
         start = [0.0] * len(rows)
-        for part, color in zip(parts, _PART_COLORS, strict=False):
+        for part, color in zip(PARTS, _PART_COLORS, strict=True):
             widths = [row["area"]["parts"].get(part, 0.0) for row in rows]
             axis.barh(places, widths, left=start, color=color, height=0.7, label=part.replace("_", " "))
             start = [a + b for a, b in zip(start, widths, strict=True)]

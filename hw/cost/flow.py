@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 #: Part of every cache key: raise it with any change of what is done below.
-FLOW_VERSION = 1
+FLOW_VERSION = 2
 
 #: A clock that no unit here misses: where there is timing, gates are sized for loads, not for speed.
 _RELAXED_PS = 100_000
@@ -38,15 +38,11 @@ _RESUB = (
     "resub -K 8 -N 2 -l; rewrite -l; resub -K 10 -l; rewrite -z -l; resub -K 10 -N 2 -l; balance -l; "
     "resub -K 12 -l; refactor -z -l; resub -K 12 -N 2 -l; rewrite -z -l; balance -l"
 )
-_SCRIPTS = {
-    "dc2": "strash; &get -n; &fraig -x; &put; scorr; dc2; dc2; dch -f; amap; topo",
-    "resub": f"strash; &get -n; &fraig -x; &put; scorr; {_RESUB}; {_RESUB}; dc2; dc2; dch -f; amap; topo",
-}
+_SCRIPT = f"strash; &get -n; &fraig -x; &put; scorr; {_RESUB}; {_RESUB}; dc2; dc2; dch -f; amap; topo"
 _SIZING = f"; buffer -c -N 10; topo; upsize -c -D {_RELAXED_PS}; dnsize -c -D {_RELAXED_PS}"
-_MULTIPLIERS = {"array": "", "booth": "-booth"}
 
-#: Every multiplier with every ABC script, as ``booth-resub``.
-RECIPES = tuple(f"{multiplier}-{script}" for multiplier in _MULTIPLIERS for script in _SCRIPTS)
+#: How Yosys builds multipliers -> its option. Both are tried.
+RECIPES = {"array": "", "booth": "-booth"}
 
 _YOSYS = """
 import os
@@ -124,11 +120,11 @@ def _gates(top: str, library: Library, options: str) -> list[str]:
     ]
 
 
-def _cells(script: str, library: Library, output: str) -> list[str]:
+def _cells(library: Library, output: str) -> list[str]:
     """From gates to cells, written as ``output``."""
     liberty = " ".join(f"-liberty {file}" for file in _library_files(library))
     constraint = " -constr constraint" if library.has_timing else ""
-    commands = _SCRIPTS[script] + (_SIZING if library.has_timing else "")
+    commands = _SCRIPT + (_SIZING if library.has_timing else "")
     return [
         f"abc {liberty}{constraint} -script +{commands.replace('; ', ';').replace(' ', ',')}",
         "opt_clean -purge",
@@ -139,10 +135,8 @@ def _cells(script: str, library: Library, output: str) -> list[str]:
 def flat_netlists(verilog: str, top: str, library: Library) -> dict[str, str]:
     """Netlists of ``top`` with everything in it flattened, by recipe."""
     commands = [*_read(top), "design -save read"]
-    for multiplier, option in _MULTIPLIERS.items():
-        commands += ["design -load read", *_gates(top, library, option), "design -save gates"]
-        for script in _SCRIPTS:
-            commands += ["design -load gates", *_cells(script, library, f"{multiplier}-{script}.v")]
+    for recipe, option in RECIPES.items():
+        commands += ["design -load read", *_gates(top, library, option), *_cells(library, f"{recipe}.v")]
     texts = _run(commands, _sources(verilog, library), [f"{recipe}.v" for recipe in RECIPES])
     return dict(zip(RECIPES, texts, strict=True))
 
@@ -174,7 +168,6 @@ def module_counts(
     dict[str, Counter[str]]
         For each module that stays, instances by kind: cells, and modules kept or left out.
     """
-    multiplier, script = recipe.split("-")
     commands = [*_read(top), *(f"blackbox {module}" for module in left_out)]
     if memories:
         commands.append("memory -nomap")
@@ -182,8 +175,8 @@ def module_counts(
     stay = [*kept, *(f"{module}_{memory}" for module, memory in memories)]
     commands += [f"setattr -mod -set keep_hierarchy 1 {module}" for module in stay]
     # Yosys would run ABC once for every word of a memory, for a minute, ahead of the run that counts.
-    options = _MULTIPLIERS[multiplier] + (" -noabc" if memories else "")
-    commands += [*_gates(top, library, options), *_cells(script, library, "parts.v")]
+    options = RECIPES[recipe] + (" -noabc" if memories else "")
+    commands += [*_gates(top, library, options), *_cells(library, "parts.v")]
     (netlist,) = _run(commands, _sources(verilog, library), ["parts.v"])
     return {
         module: Counter(kind for kind, _ in found)
