@@ -25,9 +25,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from golden.catalog import EXACT_LENGTH
 from golden.config import (
+    MAX_OPERAND_FIXED_BITS,
     FixedAccumulator,
     FixedFormat,
-    FloatAccumulator,
     MacConfig,
 )
 from golden.datapath import exact_accumulator
@@ -186,7 +186,7 @@ def _error(sample: LayerSample, layer: LayerConfig) -> float:
 
 
 def _exact(config: MacConfig, sample: LayerSample) -> LayerConfig:
-    layer = fit_operands(config, sample.x_largest, sample.w_largest, int_bits=0)
+    layer = fit_operands(config, sample.x_largest, sample.w_largest, int_bits=MAX_OPERAND_FIXED_BITS)
     fitted = exact_accumulator(layer.config.x, layer.config.w, sample.length)
     return replace(layer, config=replace(layer.config, accumulator=fitted))
 
@@ -197,14 +197,14 @@ def _integers(config: MacConfig, sample: LayerSample, bits: int) -> LayerConfig:
 
 def _offset_that_fits(config: MacConfig, sample: LayerSample) -> int:
     """The offset at which the accumulator just holds the largest output of the sample."""
-    operands = fit_operands(config, sample.x_largest, sample.w_largest, int_bits=0).config
-    largest = float(sample.product.abs().max())
+    layer = fit_operands(config, sample.x_largest, sample.w_largest, int_bits=MAX_OPERAND_FIXED_BITS)
+    operands = layer.config.x.bias + layer.config.w.bias
+    largest = float(sample.product.abs().max()) / (layer.x_scale * layer.w_scale)
     acc = config.accumulator
-    if isinstance(acc, FloatAccumulator):
-        e = exponent_that_fits(largest, 2 - 2.0**-acc.format.man_bits)
-        bias = acc.format.max_exp_code - e + (0 if config.product is None else _product_over_acc(config))
-        return operands.x.bias + operands.w.bias - bias
-    return operands.x.bias + operands.w.bias + exponent_that_fits(largest, acc.format.max_integer)
+    if isinstance(acc, FixedAccumulator):
+        return operands + exponent_that_fits(largest, acc.format.max_integer)
+    bias = acc.format.max_exp_code - exponent_that_fits(largest, 2 - 2.0**-acc.format.man_bits)
+    return operands - bias - (0 if config.product is None else _product_over_acc(config))
 
 
 def _product_over_acc(config: MacConfig) -> int:
@@ -214,7 +214,7 @@ def _product_over_acc(config: MacConfig) -> int:
 
 def _with_offset(config: MacConfig, sample: LayerSample, offset: int) -> LayerConfig:
     """The layer's operand biases, and accumulator biases at this product offset from them."""
-    layer = fit_operands(config, sample.x_largest, sample.w_largest, int_bits=0)
+    layer = fit_operands(config, sample.x_largest, sample.w_largest, int_bits=MAX_OPERAND_FIXED_BITS)
     return replace(layer, config=at_offset(layer.config, offset))
 
 

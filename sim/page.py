@@ -88,9 +88,8 @@ def _figure(title: str, svg: str, caption: str) -> str:
 
 
 def _one_per_width(rows: Sequence[dict]) -> list[dict]:
-    """Rows with offsets in registers, and wired ones where there is nothing to hold in a register."""
-    in_registers = {row["config"] for row in rows if row["offsets"] == "registers"}
-    return [row for row in rows if row["offsets"] == "registers" or row["config"] not in in_registers]
+    """One row a configuration: with its offsets in registers, if it has any."""
+    return [row for row in rows if row["offsets"] != "wired"]
 
 
 def _for_components(rows: Sequence[dict]) -> list[dict]:

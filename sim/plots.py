@@ -20,6 +20,8 @@ KINDS = {
     "int": ("integer, int8 operands", "#cc79a7", "^"),
 }
 
+_OFFSETS = {"registers": "; offsets in registers", "wired": "; offsets wired in", "none": ""}
+
 #: A colour for each of ``PARTS``.
 _PART_COLORS = [
     "#4477aa",
@@ -118,16 +120,16 @@ def area_against_accuracy(rows: Sequence[dict], front: Sequence[dict], baseline:
         for axis, limit in zip(figure.subplots(1, 2), (None, floor), strict=True):
             shown = [row for row in rows if limit is None or -100 * row["difference"] <= limit]
             for kind, (words, color, marker) in KINDS.items():
-                for wired in (False, True):
-                    some = [r for r in shown if r["kind"] == kind and (r["offsets"] == "wired") == wired]
+                for offsets, filled in (("registers", False), ("wired", True), ("none", True)):
+                    some = [row for row in shown if row["kind"] == kind and row["offsets"] == offsets]
                     axis.scatter(
                         [row["area"]["um2"] for row in some],
                         [row["accuracy"] * 100 for row in some],
                         marker=marker,
                         s=26,
-                        facecolors=color if wired else "white",
+                        facecolors=color if filled else "white",
                         edgecolors=color,
-                        label=f"{words}; offsets {'wired in' if wired else 'in registers'}" if some else None,
+                        label=words + _OFFSETS[offsets] if some else None,
                         zorder=3,
                     )
             steps = [row for row in front if limit is None or -100 * row["difference"] <= limit]

@@ -166,7 +166,7 @@ def describe(name: str, wired: bool) -> dict:
         "overflow": acc.overflow.value if fixed else "sat",
         "alignment_bits": None if fixed else acc.alignment_bits,
         "product": "exact" if config.product is None else config.product.name,
-        "offsets": "wired" if wired or not has_offsets(config) else "registers",
+        "offsets": "none" if not has_offsets(config) else "wired" if wired else "registers",
     }
 
 

@@ -126,6 +126,16 @@ def test_backends_agree_on_a_calibrated_network(network, images, samples):
         assert fast.events == slow.events
 
 
+@pytest.mark.parametrize("operands", ["e3m4_int8", "int8_e3m4", "uint8_int8"])
+def test_operands_of_two_kinds(network, images, samples, operands):
+    config = MacConfig.parse(f"{operands}_p_exact_a_int20_rz_sat_c16")
+    with torch.no_grad():
+        energy = float(network(images).square().sum())
+    for offset in (None, shared_offset(samples, config)):
+        layers = calibrate(samples, config, offset=offset)
+        assert squared_error(network, images, layers) < 0.01 * energy
+
+
 def test_an_outer_accumulator_of_its_own_is_kept(samples):
     config = replace(find("float12"), outer=MacConfig.parse("e3m4_e3m4_p_exact_a_e8m23_rz_c16").accumulator)
     layers = calibrate(samples, config, offset=None)

@@ -189,7 +189,8 @@ def test_a_small_report_from_end_to_end(tmp_path):
         assert row["area"]["vectors"] >= 2**16
         assert row["tasks"]["digits"]["n"] == 1797
         assert row["accuracy"] == correct_images(row).mean()
-        assert all(hits > 0 for event, hits in row["area"]["events"].items() if event != "inner_underflow")
+        if row["offsets"] == "registers":  # with any offset in reach every event is possible
+            assert all(hits > 0 for hits in row["area"]["events"].values())
     areas = {label: row["area"]["um2"] for label, row in by_label.items()}
     assert areas["fixed8 wired"] < areas["fixed8"] < areas["float12"] < areas["float32-px"]
     assert by_label["float32-px wired"]["area"]["relative"] == 1
