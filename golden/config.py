@@ -46,6 +46,7 @@ __all__ = [
     "parse_accumulator",
     "parse_format",
     "parse_product",
+    "sum_bits",
 ]
 
 #: Limits of what is built, beside those of the formats.
@@ -212,18 +213,36 @@ class MacConfig:
     def silicon(self) -> Silicon:
         """What has to be built for this configuration: the same for all values of the biases.
 
-        Hard-wired whatever is asked: integers under integer operands (a shifter that never moves),
-        and an accumulator whose lsb is that of the finest product (it follows the operands' biases).
+        Hard-wired whatever is asked: integers from end to end (a shifter that never moves), and an
+        accumulator that cuts nothing and holds every chunk (its lsb follows the operands' biases).
         """
-        fixed_acc = isinstance(self.accumulator, FixedAccumulator)
-        fixed_operands = isinstance(self.x, FixedFormat) and isinstance(self.w, FixedFormat)
-        anchored = fixed_acc and self.accumulator.format.lsb == self.product_lsb
-        return Silicon(config=self, hardwired=fixed_acc and (fixed_operands or anchored))
+        return Silicon(config=self, hardwired=self.all_integer or self.exact_in_chunks)
+
+    @property
+    def all_integer(self) -> bool:
+        """Fixed-point operands and a fixed-point accumulator."""
+        parts = (self.x, self.w, self.accumulator.format)
+        return all(isinstance(part, FixedFormat) for part in parts)
+
+    @property
+    def exact_in_chunks(self) -> bool:
+        """Whether the sum of a chunk is exact, for all operands: the lsb and the width say so."""
+        acc = self.accumulator
+        return (
+            isinstance(acc, FixedAccumulator)
+            and acc.format.lsb == self.product_lsb
+            and acc.format.bits >= sum_bits(self.x, self.w, self.chunk_size)
+        )
 
     @property
     def hardwired(self) -> Silicon:
         """The same with the offsets as constants: smaller, and good for these offsets only."""
         return Silicon(config=self, hardwired=True)
+
+
+def sum_bits(x: Format, w: Format, length: int) -> int:
+    """Bits of the two's complement that holds every sum of ``length`` products x * w."""
+    return 1 + (length * x.max_magnitude * w.max_magnitude).bit_length()
 
 
 def _parse_rounding(text: str) -> Rounding:

@@ -21,6 +21,7 @@ from golden.config import (
     Offsets,
     Overflow,
     Rounding,
+    sum_bits,
 )
 
 __all__ = [
@@ -28,7 +29,6 @@ __all__ = [
     "OffsetRange",
     "OffsetRanges",
     "exact_accumulator",
-    "max_magnitude",
     "offset_ranges",
     "product_shape",
     "with_offsets",
@@ -158,14 +158,6 @@ def _with_bias(number: Format, bias: int) -> Format:
     return replace(number, bias=bias) if isinstance(number, FloatFormat) else replace(number, lsb=-bias)
 
 
-def max_magnitude(number: Format) -> int:
-    """The largest magnitude, as a multiple of 2**lsb_exponent."""
-    if isinstance(number, FixedFormat):
-        return max(number.max_integer, -number.min_integer)
-    significand = 2**number.significand_bits - 1
-    return significand << (number.max_exponent - number.man_bits - number.lsb_exponent)
-
-
 def exact_accumulator(x: Format, w: Format, length: int) -> FixedAccumulator:
     """The smallest accumulator that holds every sum of ``length`` products x * w (Kulisch).
 
@@ -173,7 +165,7 @@ def exact_accumulator(x: Format, w: Format, length: int) -> FixedAccumulator:
     """
     if length < 1:
         raise ConfigError(f"length must be at least 1, not {length}")
-    bits = 1 + (length * max_magnitude(x) * max_magnitude(w)).bit_length()
+    bits = sum_bits(x, w, length)
     if bits > MAX_FIXED_BITS:
         raise ConfigError(
             f"the exact sum of {length} products {x.name} * {w.name} takes {bits} bits, and {MAX_FIXED_BITS} "

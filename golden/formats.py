@@ -106,6 +106,12 @@ class FloatFormat:
         return self.min_exponent - self.man_bits
 
     @property
+    def max_magnitude(self) -> int:
+        """The largest magnitude, as a multiple of 2**lsb_exponent."""
+        significand = 2**self.significand_bits - 1
+        return significand << (self.max_exponent - self.man_bits - self.lsb_exponent)
+
+    @property
     def max_value(self) -> float:
         """R_OF of the contract, exact as a float64."""
         return (2 ** (self.man_bits + 1) - 1) * 2.0 ** (self.max_exponent - self.man_bits)
@@ -168,6 +174,11 @@ class FixedFormat:
     @property
     def min_integer(self) -> int:
         return -(2 ** (self.bits - 1)) if self.signed else 0
+
+    @property
+    def max_magnitude(self) -> int:
+        """The largest magnitude, as a multiple of 2**lsb_exponent."""
+        return max(self.max_integer, -self.min_integer)
 
     @property
     def lsb_exponent(self) -> int:

@@ -94,7 +94,7 @@ class Mac(wiring.Component):
         second = register if self.stages == 2 else _wire
 
         match config.accumulator:
-            case FixedAccumulator() as accumulator if _integers(config):
+            case FixedAccumulator() as accumulator if config.all_integer:
                 m.submodules.multiplier = multiplier = IntegerMultiplier(config)
                 discard = accumulator.format.lsb - config.product_lsb
                 total = add_integer(m, self.acc, first(multiplier.product), discard, accumulator, second)
@@ -137,10 +137,6 @@ class Mac(wiring.Component):
 
 def _wire(value: Value) -> Value:
     return value
-
-
-def _integers(config) -> bool:
-    return isinstance(config.x, FixedFormat) and isinstance(config.w, FixedFormat)
 
 
 @written_once("silicon")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from golden.catalog import EXACT_LENGTH, default_lsb, default_split, find, float_accumulator
 from golden.config import (
@@ -21,6 +21,7 @@ from golden.config import (
     parse_product,
 )
 from golden.datapath import exact_accumulator
+from hw.command_line import Parser
 
 __all__ = ["Design", "design", "parser"]
 
@@ -61,18 +62,12 @@ class Design(NamedTuple):
     array: ArrayConfig
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
 def parser() -> argparse.ArgumentParser:
     """The command line. An option that was not given is None."""
-    top = _Parser(
+    top = Parser(
         prog="python -m hw.generate",
         description="Write the Verilog of a systolic array with narrow accumulators, with a lint waiver "
         "file, a JSON description and a self-checking testbench.",
-        allow_abbrev=False,
     )
     acc = top.add_argument_group("accumulator")
     acc.add_argument(

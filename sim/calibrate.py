@@ -7,15 +7,16 @@ as an error. What is set is
 
 * for float operands (one bias a tensor, the largest that fits), the offset between product and accumulator:
   float accumulators move b_acc, and b_prod = b_acc + log2(chunk) / 2 with it, fixed-point ones their lsb;
-* for integer operands the bits that the operands use, since an integer accumulator has no other setting.
+* for integers from end to end the bits that the operands use. Their lsb is that of the product and stays.
 
-Offsets are per layer, or one for the whole network, which hardware can wire in.
+Of settings that do as well, the one with the most headroom is taken. A setting is per layer, or one for the
+whole network; an offset of the whole network can be wired in.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -23,16 +24,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from golden.catalog import EXACT_LENGTH
 from golden.config import (
     MAX_OPERAND_FIXED_BITS,
     FixedAccumulator,
-    FixedFormat,
     MacConfig,
 )
 from golden.datapath import exact_accumulator
 from sim.backends import find_backend, patches
-from sim.inject import Product, ProductMode
+from sim.inject import Product, ProductMode, largest
 from sim.operands import LayerConfig, exponent_that_fits, fit_operands, quantize_operand
 
 __all__ = [
@@ -43,7 +42,7 @@ __all__ = [
     "has_offsets",
     "is_exact",
     "sample_layers",
-    "shared_offset",
+    "shared_setting",
 ]
 
 #: Rows of a layer's left operand that settings are compared on.
@@ -51,6 +50,9 @@ _ROWS = 128
 
 #: Powers of two to either side of the offset that just holds the largest output.
 _AROUND = 3
+
+#: An error that many times the least is as good.
+_AS_GOOD = 1.01
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,8 +110,8 @@ class _SampleMode(ProductMode):
             LayerSample(
                 x=rows[picked].double(),
                 w=columns.double(),
-                x_largest=float(x.abs().max()),
-                w_largest=float(w.abs().max()),
+                x_largest=largest(x),
+                w_largest=largest(w),
             )
         )
         return result
@@ -124,55 +126,67 @@ def sample_layers(model: nn.Module, images: Tensor, *, seed: int) -> list[LayerS
     return mode.samples
 
 
-def has_offsets(config: MacConfig) -> bool:
-    """Whether a layer has an offset to set: not with integers, nor with exact accumulation."""
-    integers = isinstance(config.x, FixedFormat) and isinstance(config.w, FixedFormat)
-    return not integers and not is_exact(config)
-
-
 def is_exact(config: MacConfig) -> bool:
     """Whether it stands for exact accumulation: fitted to each layer's length, it never overflows."""
-    accumulator = config.accumulator
-    longest = exact_accumulator(config.x, config.w, EXACT_LENGTH)
-    return isinstance(accumulator, FixedAccumulator) and accumulator == longest
+    return config.exact_in_chunks and not config.all_integer
 
 
-def calibrate(samples: Sequence[LayerSample], config: MacConfig, *, offset: int | None) -> list[LayerConfig]:
+def has_offsets(config: MacConfig) -> bool:
+    """Whether a layer has an offset to set: not with integers, nor with exact accumulation."""
+    return not config.all_integer and not is_exact(config)
+
+
+def calibrate(samples: Sequence[LayerSample], config: MacConfig, *, shared: int | None) -> list[LayerConfig]:
     """A configuration for each layer, on the silicon of ``config``.
 
-    ``offset``: the product offset of all layers, as :func:`shared_offset` finds it; None: each layer has
-    its own. Without a meaning where there is nothing to set (:func:`has_offsets`).
+    ``shared``: the setting of all layers, as :func:`shared_setting` finds it; None: each layer has its own.
+    Exact accumulators have none, and take the width that the layer needs.
     """
     if is_exact(config):
         return [_exact(config, sample) for sample in samples]
-    if not has_offsets(config):
-        settings = range(2, config.w.bits + 1)
-        return [
-            _best(sample, settings, lambda bits, s=sample: _integers(config, s, bits)) for sample in samples
-        ]
-    if offset is not None:
-        return [_with_offset(config, sample, offset) for sample in samples]
-    return [
-        _best(sample, _offsets_around(config, sample), lambda d, s=sample: _with_offset(config, s, d))
-        for sample in samples
-    ]
+    if shared is not None:
+        return [_at(config, sample, shared) for sample in samples]
+    layers = []
+    for sample in samples:
+        errors = {
+            setting: _error(sample, _at(config, sample, setting)) for setting in _around(config, sample)
+        }
+        layers.append(_at(config, sample, _least(errors)))
+    return layers
 
 
-def shared_offset(samples: Sequence[LayerSample], config: MacConfig) -> int:
-    """The one product offset for all these layers with the least sum of errors."""
-    around = [_offsets_around(config, sample) for sample in samples]
-    offsets = range(min(r.start for r in around), max(r.stop for r in around))
-    cost = {d: sum(_error(sample, _with_offset(config, sample, d)) for sample in samples) for d in offsets}
-    return min(offsets, key=lambda d: (cost[d], d))
+def shared_setting(samples: Sequence[LayerSample], config: MacConfig) -> int:
+    """The one setting for all these layers with the least sum of errors: a product offset, or bits."""
+    around = [_around(config, sample) for sample in samples]
+    settings = sorted({setting for each in around for setting in each}, reverse=around[0].step < 0)
+    errors = {d: sum(_error(sample, _at(config, sample, d)) for sample in samples) for d in settings}
+    return _least(errors)
 
 
-def _offsets_around(config: MacConfig, sample: LayerSample) -> range:
+def _around(config: MacConfig, sample: LayerSample) -> range:
+    """The settings that are tried for a layer, the one with the most headroom first."""
+    if config.all_integer:
+        return range(2, max(config.x.bits, config.w.bits) + 1)
     middle = _offset_that_fits(config, sample)
-    return range(middle - _AROUND, middle + _AROUND + 1)
+    return range(middle + _AROUND, middle - _AROUND - 1, -1)
 
 
-def _best(sample: LayerSample, settings: Sequence[int], make: Callable[[int], LayerConfig]) -> LayerConfig:
-    return min((make(setting) for setting in settings), key=lambda layer: _error(sample, layer))
+def _least(errors: dict[int, float]) -> int:
+    """The first setting that is as good as the best, within a hundredth."""
+    enough = _AS_GOOD * min(errors.values()) + 1e-12
+    return next(setting for setting, error in errors.items() if error <= enough)
+
+
+def _at(config: MacConfig, sample: LayerSample, setting: int) -> LayerConfig:
+    """The layer at a setting: integer operands of so many bits, or an accumulator at an offset."""
+    if config.all_integer:
+        return _fit(config, sample, setting)
+    layer = _fit(config, sample, MAX_OPERAND_FIXED_BITS)
+    return replace(layer, config=at_offset(layer.config, setting))
+
+
+def _fit(config: MacConfig, sample: LayerSample, int_bits: int) -> LayerConfig:
+    return fit_operands(config, sample.x_largest, sample.w_largest, int_bits=int_bits, length=sample.length)
 
 
 @lru_cache(maxsize=4096)  # per layer and for all layers together, the same settings are asked for
@@ -186,36 +200,26 @@ def _error(sample: LayerSample, layer: LayerConfig) -> float:
 
 
 def _exact(config: MacConfig, sample: LayerSample) -> LayerConfig:
-    layer = fit_operands(config, sample.x_largest, sample.w_largest, int_bits=MAX_OPERAND_FIXED_BITS)
+    layer = _fit(config, sample, MAX_OPERAND_FIXED_BITS)
     fitted = exact_accumulator(layer.config.x, layer.config.w, sample.length)
     return replace(layer, config=replace(layer.config, accumulator=fitted))
 
 
-def _integers(config: MacConfig, sample: LayerSample, bits: int) -> LayerConfig:
-    return fit_operands(config, sample.x_largest, sample.w_largest, int_bits=bits)
-
-
 def _offset_that_fits(config: MacConfig, sample: LayerSample) -> int:
     """The offset at which the accumulator just holds the largest output of the sample."""
-    layer = fit_operands(config, sample.x_largest, sample.w_largest, int_bits=MAX_OPERAND_FIXED_BITS)
+    layer = _fit(config, sample, MAX_OPERAND_FIXED_BITS)
     operands = layer.config.x.bias + layer.config.w.bias
-    largest = float(sample.product.abs().max()) / (layer.x_scale * layer.w_scale)
+    output = float(sample.product.abs().max()) / (layer.x_scale * layer.w_scale)
     acc = config.accumulator
     if isinstance(acc, FixedAccumulator):
-        return operands + exponent_that_fits(largest, acc.format.max_integer)
-    bias = acc.format.max_exp_code - exponent_that_fits(largest, 2 - 2.0**-acc.format.man_bits)
+        return operands + exponent_that_fits(output, acc.format.max_integer)
+    bias = acc.format.max_exp_code - exponent_that_fits(output, 2 - 2.0**-acc.format.man_bits)
     return operands - bias - (0 if config.product is None else _product_over_acc(config))
 
 
 def _product_over_acc(config: MacConfig) -> int:
     """The paper's rule b_acc = b_prod - log2(chunk) / 2, rounded down."""
     return math.ceil(math.log2(config.chunk_size) / 2)
-
-
-def _with_offset(config: MacConfig, sample: LayerSample, offset: int) -> LayerConfig:
-    """The layer's operand biases, and accumulator biases at this product offset from them."""
-    layer = fit_operands(config, sample.x_largest, sample.w_largest, int_bits=MAX_OPERAND_FIXED_BITS)
-    return replace(layer, config=at_offset(layer.config, offset))
 
 
 def at_offset(config: MacConfig, offset: int) -> MacConfig:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import http.client
 import os
-import tempfile
-import urllib.error
 import urllib.request
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,7 @@ _FASHION_FILES = {
 }
 
 FASHION_HELP = (
-    "install Debian's dataset-fashion-mnist, set FASHION_MNIST_DIR to a folder with its four files, "
+    "install Debian's dataset-fashion-mnist, set FASHION_MNIST_DIR to a folder with its four .gz files, "
     f"or allow a download from {_FASHION_ADDRESS}"
 )
 
@@ -76,15 +76,23 @@ def digits_folds() -> list[Images]:
 def find_fashion_mnist() -> Path | None:
     """The first folder that has Fashion-MNIST: FASHION_MNIST_DIR, Debian's package, our own download."""
     given = os.environ.get("FASHION_MNIST_DIR")
+    if given and not _is_complete(Path(given)):
+        raise DataError(
+            f"FASHION_MNIST_DIR is {given}, and that has not all of {', '.join(_FASHION_FILES)}, as .gz"
+        )
     places = [Path(given)] if given else []
     places += [Path("/usr/share/datasets/fashion-mnist"), BUILD / "fashion-mnist"]
     for place in places:
-        if all((place / f"{name}.gz").is_file() for name in _FASHION_FILES):
+        if _is_complete(place):
             return place
     return None
 
 
-def fashion_mnist(*, train: int, test: int, download: bool = False) -> Images:
+def _is_complete(folder: Path) -> bool:
+    return all((folder / f"{name}.gz").is_file() for name in _FASHION_FILES)
+
+
+def fashion_mnist(*, train: int, test: int, download: bool) -> Images:
     """The first ``train`` of 60 000 training and ``test`` of 10 000 test images of clothing, 28x28.
 
     Raises :class:`DataError` where they are not found (and not to be downloaded, or cannot be), or where
@@ -113,7 +121,10 @@ def fashion_mnist(*, train: int, test: int, download: bool = False) -> Images:
 
 
 def _read(path: Path, name: str) -> bytes:
-    content = gzip.decompress(path.read_bytes())
+    try:
+        content = gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be unpacked ({error}); {FASHION_HELP}") from error
     if hashlib.sha256(content).hexdigest() != _FASHION_FILES[name]:
         raise DataError(f"{path} is not the published {name}: its SHA-256 differs; {FASHION_HELP}")
     return content
@@ -125,10 +136,13 @@ def _download(folder: Path) -> Path:
         try:
             with urllib.request.urlopen(f"{_FASHION_ADDRESS}{name}.gz", timeout=60) as answer:
                 packed = answer.read()
-        except (OSError, urllib.error.URLError) as error:
+        except (OSError, http.client.HTTPException) as error:
             raise DataError(f"Fashion-MNIST could not be downloaded ({error}); {FASHION_HELP}") from error
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-            file.write(packed)
-        _read(Path(file.name), name)
-        Path(file.name).replace(folder / f"{name}.gz")
+        scratch = folder / f".{name}.{os.getpid()}"
+        try:
+            scratch.write_bytes(packed)
+            _read(scratch, name)
+            scratch.replace(folder / f"{name}.gz")
+        finally:
+            scratch.unlink(missing_ok=True)
     return folder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -15,12 +15,13 @@ from sim.calibrate import (
     LayerSample,
     calibrate,
     fold_batch_norm,
-    has_offsets,
+    is_exact,
     sample_layers,
-    shared_offset,
+    shared_setting,
 )
 from sim.data import DIGIT_FOLDS, Images, digits_folds, fashion_mnist
 from sim.inject import accumulate
+from sim.kernels.product import merge_events
 from sim.models import conv_net, mlp, trained
 from sim.operands import LayerConfig
 from sim.statistics import paired_interval
@@ -76,10 +77,7 @@ class TaskResult:
     correct: np.ndarray  #: bool [n]
     float32_correct: np.ndarray  #: bool [n]
     layers: list[list[LayerConfig]]  #: Of each network.
-    macs: int  #: On which events were counted.
-    overflow: int
-    underflow: int
-    swamped: int
+    events: Events  #: Of all layers together.
 
     def to_json(self) -> dict:
         """What the results file says of it; images that were right as a hexadecimal string of bits."""
@@ -90,10 +88,7 @@ class TaskResult:
             "float32_accuracy": reference,
             "difference": accuracy - reference,
             "interval": list(paired_interval(self.correct, self.float32_correct)),
-            "macs": self.macs,
-            "overflow": self.overflow,
-            "underflow": self.underflow,
-            "swamped": self.swamped,
+            "events": asdict(self.events),
             "layers": [[layer.config.name for layer in layers] for layers in self.layers],
             "scales": [[[layer.x_scale, layer.w_scale] for layer in layers] for layers in self.layers],
             "correct": packed(self.correct),
@@ -132,12 +127,12 @@ def digits_task(*, seed: int) -> Task:
     )
 
 
-def fashion_task(*, train: int, test: int, seed: int, download: bool) -> Task:
+def fashion_task(*, train: int, test: int, seed: int) -> Task:
     """The first ``test`` images of Fashion-MNIST's test set, by a convolutional network.
 
     Raises :class:`sim.data.DataError` where the data are not to be had.
     """
-    data = fashion_mnist(train=train, test=test, download=download)
+    data = fashion_mnist(train=train, test=test, download=False)
     network = _network(trained(conv_net, data, epochs=3, seed=seed), data, seed)
     return Task(
         name="Fashion-MNIST",
@@ -154,30 +149,30 @@ def _guesses(network: Network, images: Tensor, plan: Sequence[LayerConfig], back
         return network.model(images).argmax(1)
 
 
-def _plan(network: Network, config: MacConfig, offset: int | None, backend: str) -> list[LayerConfig]:
+def _plan(network: Network, config: MacConfig, shared: int | None, backend: str) -> list[LayerConfig]:
     """The least error of each layer need not be the least of the network: where errors are large, ask it."""
-    plan = calibrate(network.samples, config, offset=offset)
-    if offset is not None or not has_offsets(config):
+    plan = calibrate(network.samples, config, shared=shared)
+    if shared is not None or is_exact(config):
         return plan
-    shared = calibrate(network.samples, config, offset=shared_offset(network.samples, config))
+    same = calibrate(network.samples, config, shared=shared_setting(network.samples, config))
 
     def right(layers: Sequence[LayerConfig]) -> int:
         guesses = _guesses(network, network.training_images, layers, backend)
         return int((guesses == network.training_labels).sum())
 
-    return max((plan, shared), key=right)  # the first of equals
+    return max((plan, same), key=right)  # the first of equals
 
 
 @torch.no_grad()
-def evaluate(task: Task, config: MacConfig, *, offset: int | None, backend: str = "cpu") -> TaskResult:
+def evaluate(task: Task, config: MacConfig, *, shared: int | None, backend: str = "cpu") -> TaskResult:
     """Calibrate ``config`` on training images and classify the test images by its arithmetic.
 
-    ``offset``: one product offset for all layers, as in :func:`sim.calibrate.calibrate`. None: an offset for
-    each layer, or one for all, whichever gets more of the training images right.
+    ``shared``: one setting for all layers, as in :func:`sim.calibrate.calibrate`. None: one for each layer,
+    or one for all, whichever gets more of the training images right.
     """
     correct, layers, events = [], [], []
     for network in task.networks:
-        plan = _plan(network, config, offset, backend)
+        plan = _plan(network, config, shared, backend)
         guesses = _guesses(network, network.images, plan, backend)
         with accumulate(plan, backend=backend, count_events=True) as counted:
             network.model(network.images[:EVENT_IMAGES])
@@ -188,8 +183,7 @@ def evaluate(task: Task, config: MacConfig, *, offset: int | None, backend: str 
         correct=torch.cat(correct).numpy(),
         float32_correct=torch.cat([network.correct for network in task.networks]).numpy(),
         layers=layers,
-        macs=sum(e.inner.steps for e in events),
-        **_totals(events),
+        events=merge_events(events),
     )
 
 
@@ -199,27 +193,26 @@ def evaluate_all(tasks: Sequence[Task], config: MacConfig, *, wired: bool) -> di
     ``wired``: one product offset for all networks of all tasks, as one chip would have it.
     """
     samples = [sample for task in tasks for network in task.networks for sample in network.samples]
-    offset = shared_offset(samples, config) if wired else None
-    results = {task.name: evaluate(task, config, offset=offset) for task in tasks}
+    shared = shared_setting(samples, config) if wired else None
+    results = {task.name: evaluate(task, config, shared=shared) for task in tasks}
     correct = np.concatenate([result.correct for result in results.values()])
     reference = np.concatenate([result.float32_correct for result in results.values()])
-    macs = sum(result.macs for result in results.values())
     return {
         "accuracy": float(correct.mean()),
         "difference": float(correct.mean() - reference.mean()),
         "interval": list(paired_interval(correct, reference)),
-        "offset": offset,
-        "events": {
-            event: sum(getattr(result, event) for result in results.values()) / macs
-            for event in ("overflow", "underflow", "swamped")
-        },
+        "offset": shared,
+        "events": _shares(merge_events([result.events for result in results.values()])),
         "tasks": {task: result.to_json() for task, result in results.items()},
     }
 
 
-def _totals(events: Sequence[Events]) -> dict[str, int]:
-    """Events of MACs: of the product's rounding or the sum's; only a sum can be swamped."""
+def _shares(events: Events) -> dict[str, float]:
+    """Events as shares: of MACs, in the product's rounding or the sum's, and of additions of chunk sums."""
     return {
-        name: sum(getattr(e.product, name) + getattr(e.inner, name) for e in events)
-        for name in ("overflow", "underflow", "swamped")
+        **{
+            name: (getattr(events.product, name) + getattr(events.inner, name)) / events.inner.steps
+            for name in ("overflow", "underflow", "swamped")
+        },
+        "chunk_overflow": events.outer.overflow / events.outer.steps,
     }

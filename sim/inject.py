@@ -6,6 +6,7 @@ a handful of operators. Of those that multiply and are not replaced, none passes
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,16 +24,13 @@ from sim.operands import LayerConfig, fit_operands, quantize_operand
 
 __all__ = ["Accumulated", "Product", "ProductMode", "UnreplacedProductError", "accumulate", "convert"]
 
-#: Operators that multiply and add up, by the beginning of their names, and are not replaced. The fused
-#: ones have a form made of matmul: attention is sent there, the others have a module setting for it.
-_OTHER_PRODUCTS = (
-    "_addmm_activation", "_conv_depthwise", "_cslt_sparse", "_efficient_attention",
-    "_euclidean_dist", "_flash_attention", "_fused", "_int_mm", "_linalg", "_native_multi_head",
-    "_scaled_dot_product", "_scaled_mm", "_slow_conv", "_sparse", "_thnn_fused",
-    "_transformer_encoder", "_trilinear", "_weight_int", "addbmm", "addmm", "addmv", "addr",
-    "baddbmm", "bmm", "conv", "cudnn_", "dot", "linalg_", "miopen_", "mkldnn_", "mm", "mv",
-    "quantized_", "slow_conv", "sparse_", "thnn_conv", "vdot",
-)  # fmt: skip
+#: Names of operators that multiply and add up and are not replaced. The fused ones have a form made of
+#: matmul: attention is sent there, the others have a module setting for it.
+_OTHER_PRODUCTS = re.compile(
+    r"(^|_)(\w*mm|mv|addmv|v?dot|matmul|linear|conv|convolution|conv\d\w*|conv_\w*|depthwise\w*"
+    r"|trilinear|rnn|gru|lstm|euclidean_dist)(_|$)"
+    r"|attention|transformer_encoder|^_?cslt_sparse|^_?linalg_(?!vector_norm|norm|cross|diagonal)"
+)
 
 
 class UnreplacedProductError(RuntimeError):
@@ -131,13 +129,16 @@ class ProductMode(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+def largest(tensor: Tensor) -> float:
+    """The largest magnitude; 0 of no elements."""
+    return float(tensor.abs().max()) if tensor.numel() else 0.0
+
+
 def _multiplies(func, name: str, args: tuple) -> bool:
     """Whether an operator that is not replaced is a product, as far as its name and operands tell."""
-    if func.namespace != "aten":  # of quantized networks and other libraries
-        return any(part in name for part in ("linear", "conv", "mm", "matmul"))
     if name.startswith("_embedding_bag"):
         return any(isinstance(each, Tensor) and each.is_floating_point() for each in args[1:])
-    return name.startswith(_OTHER_PRODUCTS)
+    return _OTHER_PRODUCTS.search(name) is not None
 
 
 class _AccumulateMode(ProductMode):
@@ -175,11 +176,18 @@ class _AccumulateMode(ProductMode):
         if isinstance(self.layers, MacConfig):
             return fit_operands(
                 self.layers,
-                x_largest=float(product.x.abs().max()),
-                w_largest=float(product.w.abs().max()),
+                x_largest=largest(product.x),
+                w_largest=largest(product.w),
                 int_bits=MAX_OPERAND_FIXED_BITS,
+                length=None,
             )
-        return self.layers[self.calls % len(self.layers)]
+        layer = self.layers[self.calls % len(self.layers)]
+        if layer.length not in (None, product.length):
+            raise ConfigError(
+                f"product {self.calls} sums {product.length} products, and its plan is for {layer.length}; "
+                "calibrate the same network on the same path"
+            )
+        return layer
 
 
 @contextmanager

@@ -21,6 +21,7 @@ class LayerConfig:
     config: MacConfig
     x_scale: float
     w_scale: float
+    length: int | None  #: Products in a sum, where the configuration was fitted to that; None: any number.
 
 
 def exponent_that_fits(largest: float, significand: float) -> int:
@@ -36,21 +37,23 @@ def bias_that_fits(number: FloatFormat, largest: float) -> int:
     return number.max_exp_code - exponent_that_fits(largest, 2 - 2.0**-number.man_bits)
 
 
-def fit_operands(config: MacConfig, x_largest: float, w_largest: float, int_bits: int) -> LayerConfig:
+def fit_operands(
+    config: MacConfig, x_largest: float, w_largest: float, *, int_bits: int, length: int | None
+) -> LayerConfig:
     """Operand formats for tensors of these largest magnitudes.
 
     Float operands get the bias that fits. Integer operands get a scale, and use ``int_bits`` of their
-    bits (sign included), so that narrow sums overflow less.
+    bits (sign included, where there is one), so that narrow sums overflow less.
     """
     x, x_scale = _fit(config.x, x_largest, int_bits)
     w, w_scale = _fit(config.w, w_largest, int_bits)
-    return LayerConfig(config=replace(config, x=x, w=w), x_scale=x_scale, w_scale=w_scale)
+    return LayerConfig(config=replace(config, x=x, w=w), x_scale=x_scale, w_scale=w_scale, length=length)
 
 
 def _fit(number: Format, largest: float, int_bits: int) -> tuple[Format, float]:
     if isinstance(number, FloatFormat):
         return replace(number, bias=bias_that_fits(number, largest)), 1.0
-    used = replace(number, bits=min(number.bits, int_bits)) if number.signed else number
+    used = replace(number, bits=min(number.bits, int_bits))
     return number, (largest or 1.0) / (used.max_integer * 2.0**number.lsb)
 
 

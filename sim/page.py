@@ -52,16 +52,16 @@ def html_page(results: dict) -> str:
         _figure(
             "Accuracy against the width of the accumulator",
             accuracy_against_width(_one_per_width(rows), tasks),
-            "Every matrix product of the network runs through the accumulator. Operands are FP8 (e3m4, one "
-            "bias a tensor) or int8 (one scale a tensor). Where an accumulator can have its offsets in "
-            "registers or wired in, the curve shows registers.",
+            "Every matrix product of the network runs through the accumulator. In brackets the operands: "
+            "float ones have a bias a tensor, integers a scale. Where an accumulator can have its offsets "
+            "in registers or wired in, the curve shows registers.",
         ),
         _figure(
             "Area against accuracy",
             area_against_accuracy(rows, front, baseline, _CLOSE),
             "One point a row of the table. The line is the Pareto front, its points named. The dashed line "
             "is the float32-accumulator MAC. Open markers have exponent offsets in registers, so that each "
-            "layer has its own; filled ones have them as constants, the same for all layers.",
+            "layer has its own; filled ones have them as constants, the same for all layers, or none at all.",
         ),
         _figure(
             "Area by component",
@@ -71,7 +71,7 @@ def html_page(results: dict) -> str:
             "across boundaries: the remainder.",
         ),
         "<h2>All rows</h2><p>Click a heading to sort. Bold: on the Pareto front.</p>",
-        _table(rows, tasks, {row["label"] for row in front}),
+        _table(rows, results["tasks"], results["baseline"], {row["label"] for row in front}),
         _provenance(results),
     ]
     return (
@@ -93,7 +93,7 @@ def _one_per_width(rows: Sequence[dict]) -> list[dict]:
 
 
 def _for_components(rows: Sequence[dict]) -> list[dict]:
-    """Toward zero, saturating, exactly aligned, of some widths: one bar a width and kind."""
+    """Toward zero, saturating, exactly aligned, of some widths, wired in or not."""
     return [
         row
         for row in rows
@@ -104,24 +104,26 @@ def _for_components(rows: Sequence[dict]) -> list[dict]:
     ]
 
 
-def _table(rows: Sequence[dict], tasks: Sequence[str], front: set[str]) -> str:
+def _table(rows: Sequence[dict], tasks: dict[str, dict], baseline: str, front: set[str]) -> str:
     heads = [
         ("name", True),
         ("accumulator", True),
+        ("operands", True),
         ("bits", False),
         ("offsets", True),
         ("area (µm²)", False),
         ("NAND2 eq.", False),
-        ("of float32", False),
+        (f"of {baseline}", False),
         ("all images (%)", False),
         ("against float32 (points, 95 %)", False),
     ]
-    for task in tasks:
-        heads += [(f"{task} (%)", False), ("points (95 %)", False)]
+    for task, facts in tasks.items():
+        heads += [(f"{task}, n = {facts['n']} (%)", False), ("points (95 %)", False)]
     heads += [
         ("overflow", False),
         ("underflow", False),
         ("swamped", False),
+        ("chunk overflow", False),
         ("vectors", False),
         ("configuration", True),
     ]
@@ -135,6 +137,7 @@ def _row(row: dict, tasks: Sequence[str], on_front: bool) -> str:
     cells = [
         f'<td class="l{" front" if on_front else ""}">{escape(row["label"])}</td>',
         _left(KINDS[row["kind"]][0]),
+        _left(row["operands"]),
         _number(row["bits"], "d"),
         _left(row["offsets"]),
         _number(area["um2"], ".0f"),
@@ -150,7 +153,8 @@ def _row(row: dict, tasks: Sequence[str], on_front: bool) -> str:
             _interval(result["difference"], result["interval"]),
         ]
     cells += [
-        _number(100 * row["events"][event], ".3f", " %") for event in ("overflow", "underflow", "swamped")
+        _number(100 * row["events"][event], ".3f", " %")
+        for event in ("overflow", "underflow", "swamped", "chunk_overflow")
     ]
     cells += [_number(area["vectors"], "d"), f'<td class="l"><code>{escape(row["config"])}</code></td>']
     return "".join(cells)

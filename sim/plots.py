@@ -14,10 +14,10 @@ __all__ = ["KINDS", "accuracy_against_width", "area_against_accuracy", "area_by_
 
 #: Kind of accumulator -> (what the reader sees, colour, marker). Colours are distinct to the colour-blind.
 KINDS = {
-    "float": ("float, FP8 operands", "#0072b2", "o"),
-    "fixed": ("fixed point, FP8 operands", "#d55e00", "s"),
-    "exact": ("exact, FP8 operands", "#009e73", "D"),
-    "int": ("integer, int8 operands", "#cc79a7", "^"),
+    "float": ("float", "#0072b2", "o"),
+    "fixed": ("fixed point", "#d55e00", "s"),
+    "exact": ("exact", "#009e73", "D"),
+    "int": ("integer", "#cc79a7", "^"),
 }
 
 _OFFSETS = {"registers": "; offsets in registers", "wired": "; offsets wired in", "none": ""}
@@ -62,7 +62,7 @@ def _svg(figure: Figure) -> str:
 def _family(row: dict) -> str:
     """The curve a row belongs to: all its policies, in words, without its width."""
     words = [
-        KINDS[row["kind"]][0].split(",")[0],
+        f"{KINDS[row['kind']][0]} ({row['operands']})",
         {"rz": "toward zero", "rne": "nearest"}.get(row["rounding"], ""),
     ]
     if row["overflow"] == "wrap" and row["kind"] != "exact":

@@ -6,13 +6,13 @@ it, and rewrites what stands between the two marks in README.md.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from golden.config import ConfigError
+from hw.command_line import Parser
 from hw.generate import write
 from sim.answer import answer
 
@@ -34,6 +34,8 @@ _LABELS = (
 def block(results: dict) -> str:
     """The text between the marks, Markdown."""
     rows = {row["label"]: row for row in results["rows"]}
+    if missing := [label for label in _LABELS if label not in rows]:
+        raise ConfigError(f"this report has no row {missing[0]}; make the whole report")
     tasks = ", ".join(f"{task} ({facts['n']} images)" for task, facts in results["tasks"].items())
     made = results["meta"]["provenance"]
     lines = [
@@ -42,7 +44,8 @@ def block(results: dict) -> str:
         f"Some of the {len(rows)} rows. The area is that of one MAC, the images are {tasks}, and intervals "
         "are 95 % for the paired difference:",
         "",
-        "| accumulator | bits | offsets | µm² | NAND2 | of float32 | right, % | against float32, points |",
+        f"| accumulator | bits | offsets | µm² | NAND2 | of `{results['baseline']}` "
+        "| right, % | against float32, points |",
         "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in (rows[label] for label in _LABELS):
@@ -55,6 +58,7 @@ def block(results: dict) -> str:
     lines += [
         "",
         f"Cells: {made['cell library']}, mapped for least area. Seed {made['seed']}; {made['versions']}. "
+        "Rows were picked on the images that they are judged on, and intervals do not allow for that. "
         "Everything is in [docs/results](docs/results).",
         "",
     ]
@@ -63,7 +67,7 @@ def block(results: dict) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Quote the report; 0, or 2 with one sentence where there is none."""
-    parser = argparse.ArgumentParser(prog="python -m sim.readme", description=__doc__.splitlines()[0])
+    parser = Parser(prog="python -m sim.readme", description=__doc__.splitlines()[0])
     parser.add_argument(
         "report", type=Path, nargs="?", default=ROOT / "report", help="folder (default: report)"
     )
@@ -76,10 +80,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ConfigError(
                 f"README.md has no place for results; put the lines {BEGIN.strip()} and {END.strip()}"
             )
+        quoted = before + BEGIN + block(json.loads(files["results.json"])) + END + after
     except ConfigError as error:
         parser.error(str(error))
     write(files, KEPT)
-    write({README.name: before + BEGIN + block(json.loads(files["results.json"])) + END + after}, ROOT)
+    write({README.name: quoted}, ROOT)
     return 0
 
 

@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from golden.catalog import BASELINE, find
-from golden.config import FixedAccumulator, FixedFormat, Silicon
+from golden.config import FixedAccumulator, Silicon
 from golden.stimulus import mac_vectors
 from hw.cost.area import area
 from hw.cost.cells import Library
@@ -94,11 +94,11 @@ def rows_of(names: Sequence[str] | None) -> list[tuple[str, bool]]:
 _tasks: list[Task] = []  # of a worker process
 
 
-def load_tasks(fashion: int, train: int, seed: int, download: bool) -> list[Task]:
+def load_tasks(fashion: int, train: int, seed: int) -> list[Task]:
     """Train, or find trained; Fashion-MNIST only if ``fashion`` images are asked for."""
     tasks = [digits_task(seed=seed)]
     if fashion:
-        tasks.append(fashion_task(train=train, test=fashion, seed=seed, download=download))
+        tasks.append(fashion_task(train=train, test=fashion, seed=seed))
     return tasks
 
 
@@ -124,7 +124,16 @@ def accuracies(rows: Sequence[tuple[str, bool]], jobs: int, arguments: tuple) ->
         return {futures[future]: future.result() for future in done}
 
 
-_ACCURACY_MODULES = ("backends", "calibrate", "data", "evaluate", "inject", "models", "operands")
+_ACCURACY_MODULES = (
+    "backends",
+    "calibrate",
+    "data",
+    "evaluate",
+    "inject",
+    "models",
+    "operands",
+    "statistics",
+)
 
 
 @cache
@@ -142,11 +151,7 @@ def _fingerprint(text: str) -> str:
 def silicon_of(name: str, offset: int | None) -> Silicon:
     """What is built for a row: offsets in registers, or wired in at a product offset."""
     config = find(name)
-    if not has_offsets(config):
-        return config.silicon
-    if offset is None:
-        return Silicon(config=config, hardwired=False)
-    return Silicon(config=at_offset(config, offset), hardwired=True)
+    return config.silicon if offset is None else at_offset(config, offset).hardwired
 
 
 def describe(name: str, wired: bool) -> dict:
@@ -154,13 +159,13 @@ def describe(name: str, wired: bool) -> dict:
     config = find(name)
     acc = config.accumulator
     fixed = isinstance(acc, FixedAccumulator)
-    integers = isinstance(config.x, FixedFormat)
-    kind = "exact" if is_exact(config) else "int" if integers else "fixed" if fixed else "float"
+    kind = "exact" if is_exact(config) else "int" if config.all_integer else "fixed" if fixed else "float"
     return {
         "label": f"{name} wired" if wired else name,
         "name": name,
         "config": config.name,
         "kind": kind,
+        "operands": " x ".join(dict.fromkeys((config.x.silicon_name, config.w.silicon_name))),
         "bits": acc.format.code_bits,
         "rounding": acc.rounding.value,
         "overflow": acc.overflow.value if fixed else "sat",

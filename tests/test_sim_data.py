@@ -22,7 +22,7 @@ def test_each_digit_is_tested_once():
 
 @pytest.mark.skipif(find_fashion_mnist() is None, reason="no data set: Fashion-MNIST is not on this machine")
 def test_fashion_mnist_is_the_published_one():
-    images = fashion_mnist(train=100, test=50)
+    images = fashion_mnist(train=100, test=50, download=False)
     assert images.train_images.shape == (100, 1, 28, 28)
     assert images.test_labels.tolist()[:5] == [9, 2, 1, 1, 6]
     assert float(images.train_images.max()) == 1.0
@@ -31,7 +31,7 @@ def test_fashion_mnist_is_the_published_one():
 def test_without_fashion_mnist_the_error_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(data, "find_fashion_mnist", lambda: None)
     with pytest.raises(DataError, match="not on this machine; install Debian's dataset-fashion-mnist"):
-        fashion_mnist(train=10, test=10)
+        fashion_mnist(train=10, test=10, download=False)
 
 
 def test_another_file_of_the_same_name_is_refused(tmp_path, monkeypatch):
@@ -40,7 +40,21 @@ def test_another_file_of_the_same_name_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("FASHION_MNIST_DIR", str(tmp_path))
     assert find_fashion_mnist() == tmp_path
     with pytest.raises(DataError, match="is not the published train-images-idx3-ubyte"):
-        fashion_mnist(train=10, test=10)
+        fashion_mnist(train=10, test=10, download=False)
+
+
+def test_a_damaged_file_is_refused(tmp_path, monkeypatch):
+    for name in data._FASHION_FILES:
+        (tmp_path / f"{name}.gz").write_bytes(b"<html>not found</html>")
+    monkeypatch.setenv("FASHION_MNIST_DIR", str(tmp_path))
+    with pytest.raises(DataError, match="cannot be unpacked"):
+        fashion_mnist(train=10, test=10, download=False)
+
+
+def test_an_incomplete_folder_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("FASHION_MNIST_DIR", str(tmp_path))
+    with pytest.raises(DataError, match="has not all of train-images-idx3-ubyte"):
+        find_fashion_mnist()
 
 
 def test_the_seed_decides_the_weights(tmp_path, monkeypatch):

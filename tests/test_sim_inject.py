@@ -9,7 +9,7 @@ from golden import accumulate as golden
 from golden.catalog import find
 from golden.codes import quantize_values
 from golden.config import ConfigError, FixedFormat, Rounding
-from sim.inject import UnreplacedProductError, accumulate, convert
+from sim.inject import _OTHER_PRODUCTS, UnreplacedProductError, accumulate, convert
 from sim.operands import bias_that_fits, fit_operands, quantize_operand
 
 CONFIG = find("float12")
@@ -21,7 +21,7 @@ def tensor(*shape, seed=0):
 
 def expected(x, w, config=CONFIG):
     """The product by golden, with operands as the contract quantizes them."""
-    layer = fit_operands(config, float(x.abs().max()), float(w.abs().max()), int_bits=16)
+    layer = fit_operands(config, float(x.abs().max()), float(w.abs().max()), int_bits=16, length=None)
     a = quantize_values(x.double() / layer.x_scale, layer.config.x, Rounding.NEAREST_EVEN)
     b = quantize_values(w.double() / layer.w_scale, layer.config.w, Rounding.NEAREST_EVEN)
     return (golden.matmul(a, b, layer.config) * (layer.x_scale * layer.w_scale)).float()
@@ -91,7 +91,7 @@ def test_conv2d_is_the_product_of_its_patches(options):
         columns = functional.unfold(part, 3, **spatial)  # [i, k, places]
         columns = torch.cat([columns.transpose(1, 2).flatten(0, 1), torch.full((1, columns.shape[1]), scale)])
         rows = weight.chunk(groups, 0)[group].flatten(1).t()
-        layer = fit_operands(CONFIG, scale, float(weight.abs().max()), int_bits=16)
+        layer = fit_operands(CONFIG, scale, float(weight.abs().max()), int_bits=16, length=None)
         a = quantize_values(columns.double(), layer.config.x, Rounding.NEAREST_EVEN)[:-1]
         b = quantize_values(rows.double(), layer.config.w, Rounding.NEAREST_EVEN)
         wanted = golden.matmul(a, b, layer.config).float()
@@ -150,6 +150,28 @@ def test_the_factors_of_addmm():
     assert torch.equal(got, 0.5 * base + 2 * expected(X, W.t()))
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["_grouped_mm", "_scaled_mm_v2", "hspmm", "_mixed_dtypes_linear", "_cudnn_rnn", "mkldnn_convolution"]
+    + ["_scaled_dot_product_flash_attention", "quantized_lstm_cell", "linalg_inv_ex", "conv_tbc", "vdot"],
+)
+def test_fused_products_are_known_by_name(name):
+    assert _OTHER_PRODUCTS.search(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["_convert_weight_to_int4pack", "upsample_bilinear2d", "hamming_window", "mul"]
+)
+def test_names_that_only_look_like_products(name):
+    assert not _OTHER_PRODUCTS.search(name)
+
+
+def test_norms_are_no_products():
+    with torch.no_grad(), accumulate(CONFIG) as mode:
+        functional.normalize(X)
+    assert mode.calls == 0
+
+
 def test_an_embedding_bag_without_weights_is_no_product():
     with torch.no_grad(), accumulate(CONFIG) as mode:
         functional.embedding_bag(torch.tensor([[0, 1]]), tensor(3, 4), mode="sum")
@@ -169,13 +191,28 @@ def test_a_converted_network_is_the_network_under_accumulate():
 
 
 def test_a_plan_of_another_length_is_refused():
-    layer = fit_operands(CONFIG, 3.0, 3.0, int_bits=16)
+    layer = fit_operands(CONFIG, 3.0, 3.0, int_bits=16, length=None)
     with (
         pytest.raises(ConfigError, match="asked for 1 products, and the plan is for 2"),
         torch.no_grad(),
         accumulate([layer, layer]),
     ):
         functional.linear(X, W)
+
+
+def test_a_plan_for_other_lengths_is_refused():
+    layer = fit_operands(CONFIG, 3.0, 3.0, int_bits=16, length=39)
+    with (
+        pytest.raises(ConfigError, match="product 0 sums 40 products, and its plan is for 39"),
+        torch.no_grad(),
+        accumulate([layer]),
+    ):
+        functional.linear(X, W)
+
+
+def test_no_images_give_no_answers():
+    with torch.no_grad(), accumulate(CONFIG):
+        assert functional.linear(X[:0], W).shape == (0, 7)
 
 
 def test_an_unknown_backend_is_refused():

@@ -47,7 +47,7 @@ def made_up_row(name: str, wired: bool, um2: float, right: int) -> dict:
         "difference": float(correct.mean() - reference.mean()),
         "interval": list(paired_interval(correct, reference)),
         "offset": 3 if wired else None,
-        "events": {"overflow": 0.01, "underflow": 0.02, "swamped": 0.03},
+        "events": {"overflow": 0.01, "underflow": 0.02, "swamped": 0.03, "chunk_overflow": 0.04},
         "tasks": {"digits": task},
         "area": {
             "um2": um2,

@@ -9,11 +9,11 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from golden.catalog import find
 from golden.config import MAX_STAGES, ArrayConfig, ConfigError, MacConfig, Silicon
 from golden.stimulus import MacVectors, mac_vectors
+from hw.command_line import Parser
 from hw.cost.area import AreaRow, ArrayArea, area, array_area, need_mappable
 from hw.cost.cells import Library, builtin_library, liberty_library
 from hw.cost.check import MIN_VECTORS, NetlistError
@@ -26,16 +26,10 @@ SEED = 1
 DEPTH = 64  # as of python -m hw.generate
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m hw.cost.synth",
         description="Map MACs to standard cells for least area, and report um2 and NAND2 equivalents.",
-        allow_abbrev=False,
     )
     parser.add_argument(
         "configs",

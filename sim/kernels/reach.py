@@ -15,7 +15,6 @@ from golden.config import (
     Overflow,
     Rounding,
 )
-from golden.datapath import max_magnitude
 
 __all__ = ["FLOAT32", "FLOAT64", "Lane", "NotExact", "Reach", "reach_of_cut", "reach_of_results"]
 
@@ -62,7 +61,7 @@ class Reach:
 
     @classmethod
     def of(cls, number: Format) -> Reach:
-        magnitude = max_magnitude(number)
+        magnitude = number.max_magnitude
         bits = number.man_bits + 1 if isinstance(number, FloatFormat) else magnitude.bit_length()
         return cls(lsb=number.lsb_exponent, magnitude=magnitude, significand_bits=bits)
 
