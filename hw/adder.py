@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amaranth import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -166,6 +166,6 @@ class SignificandAdder(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        operand = Cat(self.smaller, 0 * self.subtract) ^ self.subtract.replicate(len(self.total))
+        operand = Cat(self.smaller, Const(0, 1)) ^ self.subtract.replicate(len(self.total))
         m.d.comb += self.total.eq(self.larger + operand + self.subtract)
         return m

@@ -7,7 +7,13 @@ from typing import NamedTuple
 
 from golden.catalog import EXACT_LENGTH, default_lsb, default_split, find, float_accumulator
 from golden.config import (
+    MAX_CHUNK,
+    MAX_DEPTH,
     MAX_EXP_BITS,
+    MAX_FIXED_BITS,
+    MAX_MAN_BITS,
+    MAX_SIDE,
+    MAX_STAGES,
     ArrayConfig,
     ConfigError,
     FixedAccumulator,
@@ -21,14 +27,16 @@ from golden.config import (
     parse_product,
 )
 from golden.datapath import exact_accumulator
+from golden.formats import need_int
 from hw.command_line import Parser
 
-__all__ = ["Design", "design", "parser"]
+__all__ = ["DEPTH", "Design", "design", "parser"]
 
 KINDS = ("float", "fixed", "exact")
 
 ACC_BITS = 12
 OPERANDS = "e3m4"
+DEPTH = 64
 
 #: Options that say nothing about an accumulator of the kind.
 _MEANINGLESS = {
@@ -75,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         metavar="N",
         help=f"bits of the accumulator (default {ACC_BITS}). A float one has 3 exponent bits up to 7, "
-        "4 to 14, 5 to 17, 6 to 22, 7 to 27, 8 to 32",
+        f"4 to 14, 5 to 17, 6 to 22, 7 to 27, 8 to 32; a fixed one has 2 to {MAX_FIXED_BITS}",
     )
     acc.add_argument(
         "--acc-kind",
@@ -83,8 +91,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="|".join(KINDS),
         help="default: fixed under integer operands, else float",
     )
-    acc.add_argument("--acc-exp", type=int, metavar="E", help="exponent bits of a float accumulator")
-    acc.add_argument("--acc-man", type=int, metavar="M", help="stored mantissa bits of a float accumulator")
+    acc.add_argument(
+        "--acc-exp", type=int, metavar="E", help=f"exponent bits of a float accumulator, 1 to {MAX_EXP_BITS}"
+    )
+    acc.add_argument(
+        "--acc-man", type=int, metavar="M", help=f"its stored mantissa bits, 0 to {MAX_MAN_BITS}"
+    )
     acc.add_argument(
         "--acc-lsb",
         type=int,
@@ -133,7 +145,7 @@ def parser() -> argparse.ArgumentParser:
         "--chunk",
         type=int,
         metavar="C",
-        help="products per chunk sum, a multiple of the rows (default: rows)",
+        help=f"products per chunk sum, a multiple of the rows up to {MAX_CHUNK} (default: rows)",
     )
     mac.add_argument(
         "--outer",
@@ -145,13 +157,22 @@ def parser() -> argparse.ArgumentParser:
         "--config", metavar="NAME", help="instead of all the above: a name of --list, or a canonical name"
     )
     array = top.add_argument_group("array")
-    array.add_argument("--rows", type=int, default=16, metavar="R", help="default %(default)s")
-    array.add_argument("--cols", type=int, default=16, metavar="C", help="default %(default)s")
+    side = f"1 to {MAX_SIDE}, default %(default)s"
+    array.add_argument("--rows", type=int, default=16, metavar="R", help=side)
+    array.add_argument("--cols", type=int, default=16, metavar="C", help=side)
     array.add_argument(
-        "--stages", type=int, default=1, metavar="S", help="pipeline registers in a MAC, 0 to 2 (default 1)"
+        "--stages",
+        type=int,
+        default=1,
+        metavar="S",
+        help=f"pipeline registers in a MAC, 0 to {MAX_STAGES}, default %(default)s",
     )
     array.add_argument(
-        "--depth", type=int, default=64, metavar="D", help="most activation vectors in a tile (default 64)"
+        "--depth",
+        type=int,
+        default=DEPTH,
+        metavar="D",
+        help=f"most activation vectors in a tile, 1 to {MAX_DEPTH}, default %(default)s",
     )
     array.add_argument(
         "--hardwired-offsets", action="store_true", help="biases as constants instead of registers: smaller"
@@ -268,6 +289,12 @@ def _float(options: argparse.Namespace):
 def _split(options: argparse.Namespace) -> tuple[int, int]:
     """Exponent and mantissa bits from whichever of --acc-bits, --acc-exp and --acc-man were given."""
     bits, exp_bits, man_bits = options.acc_bits, options.acc_exp, options.acc_man
+    for name, given, low, high in (
+        ("--acc-exp", exp_bits, 1, MAX_EXP_BITS),
+        ("--acc-man", man_bits, 0, MAX_MAN_BITS),
+    ):
+        if given is not None:
+            need_int(name, given, low, high)
     if exp_bits is None and man_bits is None:
         return default_split(ACC_BITS if bits is None else bits)
     if exp_bits is not None and man_bits is not None:
@@ -289,6 +316,6 @@ def _split(options: argparse.Namespace) -> tuple[int, int]:
     if man_bits < 0:
         raise ConfigError(
             f"--acc-bits {bits} is too narrow: the sign and --acc-exp {exp_bits} take {1 + exp_bits}; "
-            f"use --acc-bits {exp_bits + 2} or more, or fewer exponent bits"
+            f"use --acc-bits {exp_bits + 1} or more, or fewer exponent bits"
         )
     return exp_bits, man_bits

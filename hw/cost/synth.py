@@ -18,12 +18,12 @@ from hw.cost.area import AreaRow, ArrayArea, area, array_area, need_mappable
 from hw.cost.cells import Library, builtin_library, liberty_library
 from hw.cost.check import MIN_VECTORS, NetlistError
 from hw.cost.flow import SynthesisError
+from hw.options import DEPTH
 from hw.verilator_env import ToolMissingError
 
 __all__ = ["main"]
 
 SEED = 1
-DEPTH = 64  # as of python -m hw.generate
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=range(MAX_STAGES + 1),
         default=0,
         metavar="N",
-        help="registers in a MAC besides its output register, 0 to 2 (default 0)",
+        help=f"registers in a MAC besides its output register, 0 to {MAX_STAGES} (default 0)",
     )
     parser.add_argument(
         "--hardwired", action="store_true", help="exponent offsets as constants instead of registers"
