@@ -54,7 +54,7 @@ def html_page(results: dict) -> str:
             accuracy_against_width(_one_per_width(rows), tasks),
             "Every matrix product of the network runs through the accumulator. In brackets the operands: "
             "float ones have a bias a tensor, integers a scale. Where an accumulator can have its offsets "
-            "in registers or wired in, the curve shows registers.",
+            "in registers or wired in, the curve shows registers. Points further down are left out.",
         ),
         _figure(
             "Area against accuracy",

@@ -36,7 +36,7 @@ _PART_COLORS = [
 ]
 
 #: The first figure goes down to so many points below float32; what is worse is of no use to anybody.
-_SHOWN_LOSS = 35
+_SHOWN_LOSS = 12
 
 _STYLE = {
     "svg.hashsalt": "fmaq",
@@ -103,7 +103,7 @@ def accuracy_against_width(rows: Sequence[dict], tasks: Sequence[str]) -> str:
             axis.annotate("float32", (32, reference), ha="right", va="bottom", color="#555555")
             axis.set_title(f"{task}, {rows[0]['tasks'][task]['n']} images")
             axis.set_xlabel("accumulator width (bits)")
-            axis.set_ylim(reference - _SHOWN_LOSS, reference + 3)
+            axis.set_ylim(reference - _SHOWN_LOSS, reference + 1.5)
         axes[0].set_ylabel("top-1 accuracy (%)")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="center left", bbox_to_anchor=(0.92, 0.5))
@@ -146,10 +146,13 @@ def area_against_accuracy(rows: Sequence[dict], front: Sequence[dict], baseline:
                     row["label"],
                     (row["area"]["um2"], 100 * row["accuracy"]),
                     textcoords="offset points",
-                    xytext=(3, 5),
+                    xytext=(-5, 2),
+                    ha="right",  # left of the front there is nothing
                     fontsize=7,
-                    rotation=35,
                 )
+            if limit is not None and shown:  # room for the names
+                left, right = axis.get_xlim()
+                axis.set_xlim(left - (right - left) / 5, right)
             axis.axvline(baseline["area"]["um2"], color="#999999", linewidth=0.8, linestyle="--")
             axis.set_xlabel("area of the MAC (µm²)")
             axis.set_ylabel("top-1 accuracy, all images (%)")
