@@ -9,19 +9,19 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import sys
 from pathlib import Path
 
 from golden.catalog import CATALOG
 from golden.config import ConfigError
 from hw.array import SystolicArray
+from hw.files import write_files
 from hw.manifest import manifest
 from hw.options import Design, design, parser
 from hw.selfcheck import testbench_text
 from hw.verilog import lint_waivers, verilog_text
 
-__all__ = ["generate", "main", "write"]
+__all__ = ["generate", "main"]
 
 LARGE = 32 * 32  # MACs; announced, since nothing long should run silently
 
@@ -38,20 +38,6 @@ def generate(wanted: Design) -> dict[str, str]:
     digests = {file: hashlib.sha256(text.encode()).hexdigest() for file, text in files.items()}
     description = json.dumps(manifest(array, wanted.mac, digests), indent=2) + "\n"
     return files | {f"{name}.json": description}
-
-
-def write(files: dict[str, str], folder: Path) -> None:
-    """Write the files, or, where one cannot be written, none. A reader never sees a part of one."""
-    folder.mkdir(parents=True, exist_ok=True)
-    scratch = {file: folder / f".{file}.{os.getpid()}" for file in files}
-    try:
-        for file, text in files.items():
-            scratch[file].write_text(text)
-        for file, temporary in scratch.items():
-            temporary.replace(folder / file)
-    finally:
-        for temporary in scratch.values():
-            temporary.unlink(missing_ok=True)
 
 
 def _list(*, as_json: bool) -> str:
@@ -92,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         command.error(str(error))
     folder = Path(options.folder)
     try:
-        write(files, folder)
+        write_files(files, folder)
     except OSError as error:
         command.error(f"cannot write to {folder}: {error.strerror}; name another folder with -o")
     description = files[f"{wanted.array.name}.json"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from golden.config import ConfigError
 from hw.command_line import Parser
-from hw.generate import write
+from hw.files import write_files
 from sim.answer import answer
 
 __all__ = ["block", "main"]
@@ -83,8 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         quoted = before + BEGIN + block(json.loads(files["results.json"])) + END + after
     except ConfigError as error:
         parser.error(str(error))
-    write(files, KEPT)
-    write({README.name: quoted}, ROOT)
+    write_files(files, KEPT)
+    write_files({README.name: quoted}, ROOT)
     return 0
 
 

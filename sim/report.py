@@ -25,7 +25,7 @@ from hw.command_line import Parser
 from hw.cost.cells import Library, builtin_library, liberty_library
 from hw.cost.check import NetlistError
 from hw.cost.flow import SynthesisError
-from hw.generate import write
+from hw.files import write_files
 from hw.verilator_env import ToolMissingError, verilator_environment
 from sim.answer import answer
 from sim.data import DataError, fashion_mnist
@@ -197,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
     results = results_of(built, tasks, library, options)
-    write(
+    write_files(
         {
             "results.json": json.dumps(results, indent=1) + "\n",
             "results.csv": as_csv(built, list(results["tasks"])),

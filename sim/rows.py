@@ -20,7 +20,7 @@ from golden.stimulus import mac_vectors
 from hw.cost.area import area
 from hw.cost.cells import Library
 from hw.cost.check import MIN_VECTORS
-from hw.generate import write
+from hw.files import write_files
 from sim.calibrate import at_offset, has_offsets, is_exact
 from sim.data import BUILD
 from sim.evaluate import Task, digits_task, evaluate_all, fashion_task
@@ -110,7 +110,7 @@ def _start_worker(*arguments) -> None:
 def _kept_accuracy(name: str, wired: bool, path: Path) -> dict:
     """A row's accuracy, once: what a run that was interrupted had finished is not done again."""
     if not path.is_file():
-        write({path.name: json.dumps(evaluate_all(_tasks, find(name), wired=wired))}, path.parent)
+        write_files({path.name: json.dumps(evaluate_all(_tasks, find(name), wired=wired))}, path.parent)
     return json.loads(path.read_text())
 
 
