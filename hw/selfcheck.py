@@ -187,8 +187,8 @@ _SENDER = """
 _TESTBENCH = """\
 // Self-checking testbench of {name}, with its vectors. Verilog-2005.
 //   $ iverilog -o check {name}.v {name}_tb.v && vvp -N check
-//   $ verilator --binary --timing {name}.vlt {name}.v {name}_tb.v --top-module {name}_tb \\
-//       && obj_dir/V{name}_tb
+//   $ verilator --binary --timing -CFLAGS -std=c++20 --top-module {name}_tb \\
+//       {name}.vlt {name}.v {name}_tb.v && obj_dir/V{name}_tb
 // Prints PASS and ends with status 0, or FAIL and ends, through $stop, with another status.
 
 module {name}_tb;
