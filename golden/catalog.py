@@ -24,7 +24,16 @@ from golden.config import (
 )
 from golden.datapath import exact_accumulator
 
-__all__ = ["BASELINE", "CATALOG", "EXACT_LENGTH", "default_lsb", "default_split", "find", "float_accumulator"]
+__all__ = [
+    "BASELINE",
+    "CATALOG",
+    "EXACT_LENGTH",
+    "SPLITS",
+    "default_lsb",
+    "default_split",
+    "find",
+    "float_accumulator",
+]
 
 FP8 = FloatFormat(exp_bits=3, man_bits=4, bias=3)
 INT8 = FixedFormat(bits=8, lsb=0, signed=True)
@@ -40,19 +49,18 @@ BASELINE = "float32-px"
 _PAPER_TOP = {"product": 3, "accumulator": 5}
 
 #: (widest word, exponent bits): the exponents of the word lengths that are in use.
-_SPLITS = ((7, 3), (14, 4), (17, 5), (22, 6), (27, 7), (32, 8))
+SPLITS = ((7, 3), (14, 4), (17, 5), (22, 6), (27, 7), (32, 8))
 
 
 def default_split(acc_bits: int) -> tuple[int, int]:
     """Exponent and mantissa bits of a float accumulator of this many bits, 5 to 32.
 
-    3 exponent bits up to 7, then 4 to 14, 5 to 17, 6 to 22, 7 to 27, 8 to 32; so 12 bits are e4m7, 16 are
-    e5m10 and 32 are e8m23.
+    By :data:`SPLITS`: 12 bits are e4m7, 16 are e5m10 and 32 are e8m23.
     """
-    for widest, exp_bits in _SPLITS:
+    for widest, exp_bits in SPLITS:
         if acc_bits <= widest and acc_bits - exp_bits - 1 >= 1:
             return exp_bits, acc_bits - exp_bits - 1
-    raise ConfigError(f"a float accumulator of {acc_bits} bits is not built; use 5 to {_SPLITS[-1][0]} bits")
+    raise ConfigError(f"a float accumulator of {acc_bits} bits is not built; use 5 to {SPLITS[-1][0]} bits")
 
 
 def _bias(exp_bits: int, role: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import NamedTuple
 
-from golden.catalog import EXACT_LENGTH, default_lsb, default_split, find, float_accumulator
+from golden.catalog import EXACT_LENGTH, SPLITS, default_lsb, default_split, find, float_accumulator
 from golden.config import (
     MAX_CHUNK,
     MAX_DEPTH,
@@ -82,8 +82,9 @@ def parser() -> argparse.ArgumentParser:
         "--acc-bits",
         type=int,
         metavar="N",
-        help=f"bits of the accumulator (default {ACC_BITS}). A float one has 3 exponent bits up to 7, "
-        f"4 to 14, 5 to 17, 6 to 22, 7 to 27, 8 to 32; a fixed one has 2 to {MAX_FIXED_BITS}",
+        help=f"bits of the accumulator (default {ACC_BITS}). Exponent bits of a float one: "
+        + ", ".join(f"{exp_bits} up to {widest}" for widest, exp_bits in SPLITS)
+        + f". A fixed one has 2 to {MAX_FIXED_BITS}",
     )
     acc.add_argument(
         "--acc-kind",

@@ -16,10 +16,9 @@ from tqdm import tqdm
 
 from golden.catalog import BASELINE, find
 from golden.config import FixedAccumulator, Silicon
-from golden.stimulus import mac_vectors
 from hw.cost.area import area
 from hw.cost.cells import Library
-from hw.cost.check import MIN_VECTORS
+from hw.cost.synth import golden_vectors
 from hw.files import write_files
 from sim.calibrate import at_offset, has_offsets, is_exact
 from sim.data import BUILD
@@ -68,9 +67,6 @@ WIRED_ROWS = [
     *_names("fixed{}-rne", 8, 10, 12),
     *_names("fixed{}-wrap", 10, 12, 16),
 ]
-
-#: Of the golden vectors that netlists are tried on.
-SEED = 1
 
 #: The row whose area is the budget in the report's first paragraph.
 REFERENCE = "float12"
@@ -183,7 +179,7 @@ def add_areas(rows: Sequence[dict], library: Library) -> None:
         distinct,
         library=library,
         stages=0,
-        vectors=lambda each: mac_vectors(each.config, MIN_VECTORS, SEED, hardwired=each.hardwired),
+        vectors=golden_vectors,
         progress=_status,
     )
     by_silicon = dict(zip(distinct, measured, strict=True))

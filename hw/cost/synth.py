@@ -21,7 +21,7 @@ from hw.cost.flow import SynthesisError
 from hw.options import DEPTH
 from hw.verilator_env import ToolMissingError
 
-__all__ = ["main"]
+__all__ = ["golden_vectors", "main"]
 
 SEED = 1
 
@@ -80,7 +80,8 @@ def _silicon(config: MacConfig, *, hardwired: bool) -> Silicon:
     return config.hardwired if hardwired else config.silicon
 
 
-def _vectors(silicon: Silicon) -> MacVectors:
+def golden_vectors(silicon: Silicon) -> MacVectors:
+    """The vectors that a netlist is tried on before its area is quoted."""
     return mac_vectors(silicon.config, MIN_VECTORS, SEED, hardwired=silicon.hardwired)
 
 
@@ -128,7 +129,7 @@ def _run(options: argparse.Namespace) -> str:
         ]
         for array in arrays:
             need_mappable(array)
-    macs = area(silicons, library=library, stages=options.stages, vectors=_vectors, progress=_progress)
+    macs = area(silicons, library=library, stages=options.stages, vectors=golden_vectors, progress=_progress)
     around = _arrays(arrays, macs, library)
     if options.json:
         named = zip(options.configs, macs, strict=True)
