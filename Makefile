@@ -1,5 +1,6 @@
 # make report   the area/accuracy trade-off, as report/index.html
 # make test     lint, unit tests, testbenches
+# make fuzz     a thousand million random MACs through every way of the kernels
 #
 # Each sets everything up in .venv the first time. PYTHON=python3.12 picks an interpreter;
 # PIP_EXTRA_INDEX_URL and the other variables of pip work as usual.
@@ -13,7 +14,7 @@ JOBS ?= 2
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
     $(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
 
-.PHONY: report test tools-for-test lint format clean
+.PHONY: report test fuzz tools-for-test lint format clean
 .DELETE_ON_ERROR:
 
 report: $(READY)
@@ -25,6 +26,9 @@ test: tools-for-test lint
 tools-for-test:
 	@PYTHON='$(PYTHON)' sh ./check-tools test
 
+fuzz: $(READY)
+	$(BIN)/python -m sim.kernels.fuzz
+
 lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -34,12 +38,12 @@ format: $(READY)
 	$(BIN)/ruff format
 
 # The file names what was installed, so that a change in pyproject.toml installs anew.
-$(READY): pyproject.toml
+$(READY): pyproject.toml setup.py $(wildcard sim/kernels/native/*)
 	@PYTHON='$(PYTHON)' sh ./check-tools
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[test]'
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build generated report fmaq.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build generated report fmaq.egg-info sim/kernels/_native* .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -16,8 +16,11 @@ from torch import Tensor
 from golden import arith
 from golden.codes import decode, encode
 from golden.config import MacConfig
+from golden.random_words import RandomWords, Stage
 
-__all__ = ["EventCounts", "Events", "check_order", "events", "matmul", "matmul_codes"]
+__all__ = ["FIRST_WORDS", "EventCounts", "Events", "check_order", "events", "matmul", "matmul_codes"]
+
+FIRST_WORDS = RandomWords(seed=0, call=0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,41 +42,67 @@ class Events:
     outer: EventCounts
 
 
-def matmul(a: Tensor, b: Tensor, config: MacConfig, order: Tensor | None = None) -> Tensor:
+def matmul(
+    a: Tensor,
+    b: Tensor,
+    config: MacConfig,
+    order: Tensor | None = None,
+    random: RandomWords = FIRST_WORDS,
+) -> Tensor:
     """Multiply matrices: a[..., m, k] @ b[..., k, n], each output one dot product of the configuration.
 
     Values in, float64 values out. ``a`` and ``b`` hold values of the formats ``config.x`` and
     ``config.w``; leading dimensions broadcast. ``order``, int64 of shape [k] or [k, n], says that step
     i of every output, or of output column j, takes product ``order[i]`` or ``order[i, j]``; None is
-    ascending k.
+    ascending k. ``random`` has the words of stochastic roundings.
 
     Raises ValueError for a value that its format does not hold, and for a result that float64
     does not hold (see :func:`matmul_codes`).
     """
-    return decode(matmul_codes(a, b, config, order), config.outer_accumulator.format)
+    return decode(matmul_codes(a, b, config, order, random), config.outer_accumulator.format)
 
 
-def matmul_codes(a: Tensor, b: Tensor, config: MacConfig, order: Tensor | None = None) -> Tensor:
+def matmul_codes(
+    a: Tensor,
+    b: Tensor,
+    config: MacConfig,
+    order: Tensor | None = None,
+    random: RandomWords = FIRST_WORDS,
+) -> Tensor:
     """:func:`matmul` with results as int64 codes of the outer accumulator."""
     x, w, shape = _operands(a, b, config, order)
-    return torch.zeros(shape, dtype=torch.int64, device=a.device) + arith.dot(x, w, config)
+    words = _words(random, shape, a.device)
+    return torch.zeros(shape, dtype=torch.int64, device=a.device) + arith.dot(x, w, config, words)
 
 
-def events(a: Tensor, b: Tensor, config: MacConfig, order: Tensor | None = None) -> Events:
-    """Count what overflowed, underflowed and was swamped in ``matmul(a, b, config, order)``."""
+def events(
+    a: Tensor,
+    b: Tensor,
+    config: MacConfig,
+    order: Tensor | None = None,
+    random: RandomWords = FIRST_WORDS,
+) -> Events:
+    """Count what overflowed, underflowed and was swamped in :func:`matmul` of the same arguments."""
     x, w, shape = _operands(a, b, config, order)
+    words = _words(random, shape, a.device)
     product, inner, outer = _Counter(shape), _Counter(shape), _Counter(shape)
     out = 0
-    for indices in arith.chunks(len(x), config.chunk_size):
+    for chunk, indices in enumerate(arith.chunks(len(x), config.chunk_size)):
         acc = 0
         for k in indices:
-            of_product, of_sum = arith.fmaq_events(acc, x[k], w[k], config)
+            step = (
+                *(acc, x[k], w[k], config),
+                arith.word_of(words, Stage.PRODUCT, config.product, k),
+                arith.word_of(words, Stage.INNER, config.accumulator, k),
+            )
+            of_product, of_sum = arith.fmaq_events(*step)
             if of_product is not None:
                 product.count(of_product)
             inner.count(of_sum)
-            acc = arith.fmaq(acc, x[k], w[k], config)
-        outer.count(arith.chunk_events(out, acc, config))
-        out = arith.chunk_add(out, acc, config)
+            acc = arith.fmaq(*step)
+        word = arith.word_of(words, Stage.OUTER, config.outer_accumulator, chunk)
+        outer.count(arith.chunk_events(out, acc, config, word))
+        out = arith.chunk_add(out, acc, config, word)
     return Events(product=product.counts, inner=inner.counts, outer=outer.counts)
 
 
@@ -108,6 +137,14 @@ def _operands(
     x_steps = _Steps(length, lambda i: x[..., picked[i]])
     w_steps = _Steps(length, lambda i: w[..., picked[i], column][..., None, :])
     return x_steps, w_steps, shape
+
+
+def _words(random: RandomWords, shape: tuple[int, ...], device: torch.device) -> arith.Words:
+    """Random words by output: rows count on from one matrix of a batch to the next, columns do not."""
+    *batch, rows, columns = shape
+    m = torch.arange(math.prod(batch) * rows, device=device).reshape(*batch, rows, 1)
+    n = torch.arange(columns, device=device)
+    return lambda stage, bits, k: random.words(stage, bits, m, n, k)
 
 
 class _Steps(Sequence):

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from golden.config import (
     ConfigError,
+    Encoding,
     FixedAccumulator,
     FixedFormat,
     FloatAccumulator,
@@ -35,7 +36,7 @@ __all__ = [
     "float_accumulator",
 ]
 
-FP8 = FloatFormat(exp_bits=3, man_bits=4, bias=3)
+FP8 = FloatFormat(exp_bits=3, man_bits=4, bias=3, encoding=Encoding.NORMALS)
 INT8 = FixedFormat(bits=8, lsb=0, signed=True)
 CHUNK = 16
 
@@ -74,12 +75,16 @@ def float_accumulator(
 ) -> tuple[FloatQuantizer, FloatAccumulator]:
     """A float accumulator with the biases it starts from, and the product quantizer of its format."""
     quantizer, accumulator = (
-        FloatFormat(exp_bits=exp_bits, man_bits=man_bits, bias=_bias(exp_bits, role))
+        FloatFormat(
+            exp_bits=exp_bits, man_bits=man_bits, bias=_bias(exp_bits, role), encoding=Encoding.NORMALS
+        )
         for role in ("product", "accumulator")
     )
     return (
-        FloatQuantizer(format=quantizer, rounding=rounding),
-        FloatAccumulator(format=accumulator, rounding=rounding, alignment_bits=alignment_bits),
+        FloatQuantizer(format=quantizer, rounding=rounding, random_bits=None),
+        FloatAccumulator(
+            format=accumulator, rounding=rounding, random_bits=None, alignment_bits=alignment_bits
+        ),
     )
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from golden.arith import Unpacked, cut_to_lsb, quantize, unpack
-from golden.config import FixedFormat, FloatQuantizer, Format, Rounding
+from golden.config import FixedFormat, FloatFormat, FloatQuantizer, Format, Rounding
 from golden.integers import Integers, clip, floor_log2, power_of_two, where
+from golden.rounding import Unpacked, cut_to_lsb, quantize, unpack
 
 __all__ = ["decode", "encode", "quantize_values"]
 
@@ -20,9 +20,17 @@ __all__ = ["decode", "encode", "quantize_values"]
 def decode(codes: Integers, number: Format) -> Any:
     """The values of codes, float64, zeros of sign 0.
 
-    Raises ValueError where a code is out of range, or its value longer than float64's 53 bits.
+    Raises ValueError where a code is out of range, infinity or NaN, or its value longer than float64's
+    53 bits.
     """
     _refuse((codes < 0) | (codes >= 2**number.code_bits), codes, f"is no code of {number.name}")
+    if isinstance(number, FloatFormat):
+        magnitude = codes & (2 ** (number.code_bits - 1) - 1)
+        _refuse(
+            magnitude > number.max_magnitude_code,
+            codes,
+            f"is a code of infinity or NaN in {number.name}; only finite numbers have a value here",
+        )
     exact = unpack(codes, number)
     below_float64 = clip(floor_log2(exact.significand) - 52, 0, 62)
     lost = exact.significand - (exact.significand >> below_float64 << below_float64)
@@ -50,7 +58,7 @@ def encode(values: Any, number: Format) -> Integers:
 def quantize_values(values: Any, number: Format, rounding: Rounding) -> Any:
     """The values rounded to the format, float64: too large saturates, too small becomes +0.
 
-    Raises ValueError for NaN and infinity, which no format holds.
+    Any rounding but the stochastic one. Raises ValueError for NaN and infinity.
     """
     exact = _unpack_float64(_as_float64(values), number)
     return decode(_round_to_code(exact, number, rounding), number)
@@ -60,7 +68,7 @@ def _round_to_code(exact: Unpacked, number: Format, rounding: Rounding) -> Integ
     if isinstance(number, FixedFormat):
         integer = clip(cut_to_lsb(exact, number.lsb, rounding), number.min_integer, number.max_integer)
         return integer & (2**number.bits - 1)
-    return quantize(exact, FloatQuantizer(format=number, rounding=rounding))
+    return quantize(exact, FloatQuantizer(format=number, rounding=rounding, random_bits=None))
 
 
 def _as_float64(numbers: Any) -> Any:
@@ -78,7 +86,7 @@ def _unpack_float64(values: Any, number: Format) -> Unpacked:
 
         bits = values.contiguous().view(torch.int64)
     exp_code = (bits >> 52) & 0x7FF
-    _refuse(exp_code == 0x7FF, values, f"cannot be quantized: {number.name} has no infinity and no NaN")
+    _refuse(exp_code == 0x7FF, values, f"cannot become {number.name}: only finite numbers are computed with")
     significand = (bits & (2**52 - 1)) + where(exp_code > 0, 2**52, 0)
     exponent = clip(exp_code, 1, 0x7FF) - (1023 + 52)
     return Unpacked((bits < 0) & (significand > 0), significand, exponent)

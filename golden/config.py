@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from enum import Enum
 
 from golden.formats import (
     MAX_BIAS,
@@ -17,11 +16,23 @@ from golden.formats import (
     MAX_FIXED_BITS,
     MAX_MAN_BITS,
     ConfigError,
+    Encoding,
     FixedFormat,
     FloatFormat,
     Format,
     need_int,
     parse_format,
+)
+from golden.quantizers import (
+    MAX_RANDOM_BITS,
+    Accumulator,
+    FixedAccumulator,
+    FloatAccumulator,
+    FloatQuantizer,
+    Overflow,
+    Rounding,
+    parse_accumulator,
+    parse_product,
 )
 
 __all__ = [
@@ -29,9 +40,11 @@ __all__ = [
     "MAX_EXP_BITS",
     "MAX_FIXED_BITS",
     "MAX_MAN_BITS",
+    "MAX_RANDOM_BITS",
     "Accumulator",
     "ArrayConfig",
     "ConfigError",
+    "Encoding",
     "FixedAccumulator",
     "FixedFormat",
     "FloatAccumulator",
@@ -55,82 +68,6 @@ MAX_CHUNK = 1 << 20
 MAX_SIDE = 256
 MAX_STAGES = 2
 MAX_DEPTH = 1 << 16
-
-
-class Rounding(Enum):
-    TOWARD_ZERO = "rz"  #: Drop the low bits of the magnitude.
-    NEAREST_EVEN = "rne"  #: Nearest; a tie goes to the even neighbour.
-    FLOOR = "floor"  #: Drop the low bits of the two's complement. Fixed point only.
-
-
-class Overflow(Enum):
-    SATURATE = "sat"  #: Stop at the end of the range, after every addition.
-    WRAP = "wrap"  #: Modulo 2**bits. Fixed point only.
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FloatQuantizer:
-    """Rounds an exact product once to a float format; saturates; flushes to zero."""
-
-    format: FloatFormat
-    rounding: Rounding
-
-    def __post_init__(self) -> None:
-        _need_float_rounding("the product quantizer", self.rounding)
-
-    @property
-    def name(self) -> str:
-        return f"{self.format.name}_{self.rounding.value}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FloatAccumulator:
-    """A floating-point running sum. Overflow saturates, underflow flushes to zero."""
-
-    format: FloatFormat
-    rounding: Rounding
-    alignment_bits: int | None  #: None: the sum is exact before rounding. g: both addends are cut first.
-
-    def __post_init__(self) -> None:
-        _need_float_rounding("a float accumulator", self.rounding)
-        if self.alignment_bits is not None:
-            need_int("alignment_bits", self.alignment_bits, 0, MAX_MAN_BITS)
-
-    @property
-    def name(self) -> str:
-        guard = "" if self.alignment_bits is None else f"_g{self.alignment_bits}"
-        return f"{self.format.name}_{self.rounding.value}{guard}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FixedAccumulator:
-    """A fixed-point running sum: an addend is cut to the lsb, added exactly, then checked."""
-
-    format: FixedFormat
-    rounding: Rounding  #: How an addend is cut to the lsb.
-    overflow: Overflow
-
-    def __post_init__(self) -> None:
-        if not self.format.signed:
-            raise ConfigError(
-                f"an accumulator is signed, and {self.format.name} is not; use int{self.format.bits}"
-            )
-        if not isinstance(self.rounding, Rounding):
-            raise ConfigError(f"rounding must be a Rounding, not {self.rounding!r}")
-        if not isinstance(self.overflow, Overflow):
-            raise ConfigError(f"overflow must be an Overflow, not {self.overflow!r}")
-
-    @property
-    def name(self) -> str:
-        return f"{self.format.name}_{self.rounding.value}_{self.overflow.value}"
-
-
-Accumulator = FloatAccumulator | FixedAccumulator
-
-
-def _need_float_rounding(owner: str, rounding: Rounding) -> None:
-    if rounding not in (Rounding.TOWARD_ZERO, Rounding.NEAREST_EVEN):
-        raise ConfigError(f"{owner} rounds rz or rne, not {getattr(rounding, 'value', rounding)!r}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -195,6 +132,12 @@ class MacConfig:
         )
 
     @property
+    def stochastic(self) -> bool:
+        """Whether results depend on random words."""
+        parts = (self.product, self.accumulator, self.outer_accumulator)
+        return any(part is not None and part.random_bits is not None for part in parts)
+
+    @property
     def offsets(self) -> Offsets:
         acc = self.accumulator.format.bias
         first = acc if self.product is None else self.product.format.bias
@@ -211,12 +154,17 @@ class MacConfig:
 
     @property
     def silicon(self) -> Silicon:
-        """What has to be built for this configuration: the same for all values of the biases.
+        """What has to be built for this configuration: the same for all values of the biases."""
+        return Silicon(config=self, hardwired=self.always_hardwired)
 
-        Hard-wired whatever is asked: integers from end to end (a shifter that never moves), and an
-        accumulator that cuts nothing and holds every chunk (its lsb follows the operands' biases).
+    @property
+    def always_hardwired(self) -> bool:
+        """Hard-wired whatever is asked.
+
+        Integers from end to end (a shifter that never moves), and an accumulator that cuts nothing and
+        holds every chunk (its lsb follows the operands' biases).
         """
-        return Silicon(config=self, hardwired=self.all_integer or self.exact_in_chunks)
+        return self.all_integer or self.exact_in_chunks
 
     @property
     def all_integer(self) -> bool:
@@ -245,58 +193,21 @@ def sum_bits(x: Format, w: Format, length: int) -> int:
     return 1 + (length * x.max_magnitude * w.max_magnitude).bit_length()
 
 
-def _parse_rounding(text: str) -> Rounding:
-    try:
-        return Rounding(text)
-    except ValueError:
-        raise ConfigError(
-            f"{text!r} is not a rounding; choose from {', '.join(r.value for r in Rounding)}"
-        ) from None
-
-
-def parse_product(text: str) -> FloatQuantizer:
-    """The product quantizer of a name such as ``e4m7b12_rz``."""
-    format_name, _, rounding = text.partition("_")
-    number = parse_format(format_name)
-    if not isinstance(number, FloatFormat):
-        raise ConfigError(f"a product is quantized to a float format, not to {format_name}; or use exact")
-    return FloatQuantizer(format=number, rounding=_parse_rounding(rounding))
-
-
-def parse_accumulator(text: str) -> Accumulator:
-    """The accumulator of a name such as ``e4m7b10_rne_g2``, ``int12_floor_wrap`` or ``int20ln8_rz_sat``."""
-    format_name, *policies = text.split("_")
-    number = parse_format(format_name)
-    if isinstance(number, FloatFormat):
-        guard = policies[1] if len(policies) == 2 else None
-        if not policies or len(policies) > 2 or (guard is not None and not re.fullmatch(r"g\d+", guard)):
-            raise ConfigError(f"{text!r} is not a float accumulator; write e4m7b10_rz or e4m7b10_rne_g2")
-        return FloatAccumulator(
-            format=number,
-            rounding=_parse_rounding(policies[0]),
-            alignment_bits=int(guard[1:]) if guard else None,
-        )
-    if len(policies) != 2 or policies[1] not in ("sat", "wrap"):
-        raise ConfigError(
-            f"{text!r} is not a fixed-point accumulator; write int12_floor_wrap or int20ln8_rz_sat"
-        )
-    return FixedAccumulator(
-        format=number, rounding=_parse_rounding(policies[0]), overflow=Overflow(policies[1])
-    )
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Silicon:
     """A MAC as gates: a configuration whose biases reach it as offsets only.
 
     On construction the biases are moved to a standard place, keeping the offsets that are wired in,
     so two configurations that share a netlist have equal silicon.
+
+    Raises :class:`ConfigError` for subnormals and stochastic rounding, which are not built in gates.
     """
 
     config: MacConfig
     hardwired: bool  #: The offsets are constants, not registers.
 
     def __post_init__(self) -> None:
+        _need_gates(self.config)
         object.__setattr__(self, "config", _rebase(self.config, keep_offsets=self.hardwired))
 
     @property
@@ -325,6 +236,22 @@ class Silicon:
 
     def _part_name(self, part: FloatQuantizer | Accumulator) -> str:
         return part.name.replace(part.format.name, self._format_name(part.format), 1)
+
+
+def _need_gates(config: MacConfig) -> None:
+    """Refuse what golden computes and no gates do yet."""
+    parts = [part for part in (config.product, config.accumulator, config.outer) if part is not None]
+    for number in (config.x, config.w, *(part.format for part in parts)):
+        if isinstance(number, FloatFormat) and number.subnormals:
+            raise ConfigError(
+                f"{number.name} has subnormals, which are not built in gates yet; "
+                f"use {replace(number, encoding=Encoding.NORMALS).name}"
+            )
+    for part in parts:
+        if part.random_bits is not None:
+            raise ConfigError(
+                f"{part.name} rounds stochastically, which is not built in gates yet; use rz or rne"
+            )
 
 
 def _rebase(config: MacConfig, *, keep_offsets: bool) -> MacConfig:

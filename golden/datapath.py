@@ -16,6 +16,7 @@ from golden.config import (
     FixedFormat,
     FloatAccumulator,
     FloatFormat,
+    FloatQuantizer,
     Format,
     MacConfig,
     Offsets,
@@ -45,20 +46,23 @@ class AddendShape:
     significand_bits: int
     man_bits: int  #: Significand bits right of the point.
     max_exp_code: int  #: Exponent codes run from 0 to this.
+    min_exponent: int  #: No nonzero magnitude is below two to this power, at bias 0.
     normalized: bool  #: The top significand bit is set, unless the number is zero.
 
     @classmethod
     def of(cls, number: Format) -> AddendShape:
+        subnormals = isinstance(number, FloatFormat) and number.subnormals
         return cls(
             significand_bits=number.significand_bits,
             man_bits=number.man_bits,
             max_exp_code=number.max_exp_code,
-            normalized=isinstance(number, FloatFormat),
+            min_exponent=1 - number.man_bits if subnormals else 0,
+            normalized=isinstance(number, FloatFormat) and not subnormals,
         )
 
     @property
     def max_exponent(self) -> int:
-        """floor(log2) of the largest magnitude at bias 0; the smallest nonzero one is at least 0."""
+        """floor(log2) of the largest magnitude at bias 0."""
         return self.max_exp_code + self.significand_bits - 1 - self.man_bits
 
 
@@ -69,6 +73,7 @@ def product_shape(config: MacConfig) -> AddendShape:
         significand_bits=x.significand_bits + w.significand_bits,
         man_bits=x.man_bits + w.man_bits,
         max_exp_code=x.max_exp_code + w.max_exp_code,
+        min_exponent=x.min_exponent + w.min_exponent,
         normalized=False,
     )
 
@@ -98,20 +103,26 @@ class OffsetRanges:
     outer: OffsetRange
 
 
-def _quantizer_range(addend: AddendShape, target: FloatFormat) -> OffsetRange:
+def _quantizer_range(addend: AddendShape, quantizer: FloatQuantizer) -> OffsetRange:
     """Rounding one number: everything overflows, to everything underflows."""
-    return OffsetRange(low=-(target.max_exp_code + 1), high=addend.max_exponent + 1)
+    target = quantizer.format
+    below = target.man_bits + (quantizer.random_bits or 1) if target.subnormals else 1
+    return OffsetRange(low=addend.min_exponent - (target.max_exp_code + 1), high=addend.max_exponent + below)
 
 
 def _adder_range(addend: AddendShape, accumulator: Accumulator) -> OffsetRange:
     """Adding to a sum: the addend outweighs any sum, to it is below every rounding decision.
 
-    An addend that guard bits can still hold makes a difference: it borrows from the sum's last bit.
+    An addend that guard or random bits can still hold makes a difference: it borrows from the sum's
+    last bit.
     """
     target = accumulator.format
     if isinstance(accumulator, FloatAccumulator):
-        below = max(2, 1 + (accumulator.alignment_bits or 0))
-        return OffsetRange(low=-(target.max_exp_code + 2), high=addend.max_exponent + target.man_bits + below)
+        kept = accumulator.random_bits if accumulator.alignment_bits is None else accumulator.alignment_bits
+        return OffsetRange(
+            low=addend.min_exponent - (target.max_exp_code + 2),
+            high=addend.max_exponent + target.man_bits + max(2, 1 + (kept or 0)),
+        )
     return OffsetRange(low=-(target.bits + addend.man_bits), high=addend.max_exponent + 2)
 
 
@@ -123,7 +134,7 @@ def offset_ranges(config: MacConfig) -> OffsetRanges:
         return OffsetRanges(product=_adder_range(exact, acc), acc=None, outer=outer)
     rounded = config.product.format
     return OffsetRanges(
-        product=_quantizer_range(exact, rounded),
+        product=_quantizer_range(exact, config.product),
         acc=_adder_range(AddendShape.of(rounded), acc),
         outer=outer,
     )

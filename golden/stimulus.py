@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product as crossed
+from operator import attrgetter
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
 from golden.arith import add, addend_of, fmaq, fmaq_events
-from golden.config import FixedFormat, Format, MacConfig, Offsets
+from golden.config import Accumulator, FixedFormat, FloatQuantizer, Format, MacConfig, Offsets
 from golden.datapath import OffsetRange, offset_ranges, with_offsets
 
 __all__ = ["MacVectors", "mac_vectors"]
@@ -35,6 +36,8 @@ class MacVectors:
     result: NDArray[np.int64]
     product_offset: NDArray[np.int64]  #: ``Offsets.product``.
     acc_offset: NDArray[np.int64] | None  #: ``Offsets.acc``; None without a product quantizer.
+    product_word: NDArray[np.int64] | None  #: Random words of the product's rounding; None if it takes none.
+    acc_word: NDArray[np.int64] | None  #: Random words of the sum's rounding; None if it takes none.
     counts: dict[str, int]  #: Vectors that hit an event: ``product_overflow``, ``inner_swamped``, ...
     missing: tuple[str, ...]  #: Events that a directed search finds and these vectors do not hit.
 
@@ -50,6 +53,13 @@ class _Inputs:
     x: NDArray[np.int64]
     w: NDArray[np.int64]
     acc: NDArray[np.int64]
+    product_word: NDArray[np.int64] | None
+    acc_word: NDArray[np.int64] | None
+
+    @property
+    def step(self) -> tuple:
+        """Arguments of :func:`golden.arith.fmaq`."""
+        return self.acc, self.x, self.w, self.config, self.product_word, self.acc_word
 
 
 def mac_vectors(config: MacConfig, count: int, seed: int, *, hardwired: bool | None = None) -> MacVectors:
@@ -57,11 +67,11 @@ def mac_vectors(config: MacConfig, count: int, seed: int, *, hardwired: bool | N
 
     Half run at the configuration's own offsets and the others at settings drawn from everything the
     offset registers hold, the ends of the useful range first; all at its own if ``hardwired``, which
-    is that of ``config.silicon`` unless given.
+    is ``config.always_hardwired`` unless given.
     """
     rng = np.random.default_rng(seed)
     if hardwired is None:
-        hardwired = config.silicon.hardwired
+        hardwired = config.always_hardwired
     others = [] if hardwired else _settings(config, rng, count - count // _OWN_SHARE)
     left = 0 if hardwired else count - count // _OWN_SHARE
     sizes = [left // len(others) + (i < left % len(others)) for i in range(len(others))]
@@ -80,13 +90,18 @@ def mac_vectors(config: MacConfig, count: int, seed: int, *, hardwired: bool | N
     def rows(column) -> NDArray[np.int64]:
         return np.concatenate([np.broadcast_to(column(group), group.x.shape) for group in groups])
 
+    def words(field: str) -> NDArray[np.int64] | None:
+        return None if getattr(groups[0], field) is None else rows(attrgetter(field))
+
     return MacVectors(
         x=rows(lambda group: group.x),
         w=rows(lambda group: group.w),
         acc=rows(lambda group: group.acc),
-        result=rows(lambda group: fmaq(group.acc, group.x, group.w, group.config)),
+        result=rows(lambda group: fmaq(*group.step)),
         product_offset=rows(lambda group: group.config.offsets.product),
         acc_offset=None if config.product is None else rows(lambda group: group.config.offsets.acc),
+        product_word=words("product_word"),
+        acc_word=words("acc_word"),
         counts=counts,
         missing=tuple(name for name in counts if name in reachable and not counts[name]),
     )
@@ -116,15 +131,37 @@ def _draw(config: MacConfig, rng: Generator, count: int) -> _Inputs:
     grid = [column.ravel() for column in np.meshgrid(x, w, acc)]
     chosen = rng.permutation(len(grid[0]))[: count // 2]
     directed = _directed(config, rng, count - len(chosen))
-    return _Inputs(config, *(np.append(a[chosen], b) for a, b in zip(grid, directed, strict=True)))
+    x, w, acc = (np.append(a[chosen], b) for a, b in zip(grid, directed, strict=True))
+    return _Inputs(
+        config,
+        x,
+        w,
+        acc,
+        _draw_words(config.product, rng, count),
+        _draw_words(config.accumulator, rng, count),
+    )
+
+
+def _draw_words(
+    quantizer: FloatQuantizer | Accumulator | None, rng: Generator, count: int
+) -> NDArray[np.int64] | None:
+    """Random words of a stochastic rounding, the smallest and the largest more often than others."""
+    if quantizer is None or quantizer.random_bits is None:
+        return None
+    largest = 2**quantizer.random_bits - 1
+    anything = rng.integers(0, largest + 1, count)
+    return np.where(rng.random(count) < 0.75, anything, rng.choice([0, largest], count))
 
 
 def _directed(config: MacConfig, rng: Generator, count: int) -> tuple[NDArray[np.int64], ...]:
-    """Any operands, half of them corners, and a running sum that makes a difficult addition of it."""
+    """Any operands, half of them corners, and a running sum that makes a difficult addition of it.
+
+    Stochastic roundings take the word 0 here; the vectors have others.
+    """
     number = config.accumulator.format
     x, w = _operands(config.x, rng, count), _operands(config.w, rng, count)
     product = _as_signed(
-        add(np.zeros(count, dtype=np.int64), addend_of(x, w, config), config.accumulator), number
+        add(np.zeros(count, dtype=np.int64), addend_of(x, w, config, 0), config.accumulator, 0), number
     )
     near = rng.integers(-3, 4, count) * 2 ** rng.integers(0, max(number.code_bits - 4, 1), count)
     step = 0 if isinstance(number, FixedFormat) else 2**number.man_bits
@@ -146,8 +183,16 @@ def _directed(config: MacConfig, rng: Generator, count: int) -> tuple[NDArray[np
 
 
 def _operands(number: Format, rng: Generator, count: int) -> NDArray[np.int64]:
-    anything = rng.integers(0, 2**number.code_bits, count)
+    anything = _finite(rng.integers(0, 2**number.code_bits, count), number)
     return np.where(rng.random(count) < 0.5, anything, rng.choice(_corners(number), count))
+
+
+def _finite(codes: NDArray[np.int64], number: Format) -> NDArray[np.int64]:
+    """The codes, infinity and NaN replaced by the largest finite number of their sign."""
+    if isinstance(number, FixedFormat):
+        return codes
+    magnitude = codes & (2 ** (number.code_bits - 1) - 1)
+    return codes - magnitude + np.minimum(magnitude, number.max_magnitude_code)
 
 
 def _corners(number: Format) -> NDArray[np.int64]:
@@ -160,7 +205,10 @@ def _corners(number: Format) -> NDArray[np.int64]:
         return np.unique(codes)
     power = number.max_exp_code << number.man_bits
     middle = (number.max_exp_code // 2) << number.man_bits
-    magnitudes = np.array([0, 1, 2, middle, middle + 1, power - 1, power, high - 1, high])
+    magnitudes = [0, 1, 2, middle, middle + 1, power - 1, power, high - 1, high]
+    if number.subnormals:
+        normal = number.min_exp_code << number.man_bits
+        magnitudes += [normal - 1, normal, normal + 1]
     magnitudes = np.unique(np.clip(magnitudes, 0, high))
     return np.append(magnitudes, magnitudes + 2 ** (number.code_bits - 1))
 
@@ -169,8 +217,7 @@ def _signed_range(number: Format) -> tuple[int, int]:
     """Ends of the signed integer that stands for a code here: a fixed integer, a float's signed body."""
     if isinstance(number, FixedFormat):
         return number.min_integer, number.max_integer
-    largest = 2 ** (number.code_bits - 1) - 1
-    return -largest, largest
+    return -number.max_magnitude_code, number.max_magnitude_code
 
 
 def _as_signed(codes: NDArray[np.int64], number: Format) -> NDArray[np.int64]:
@@ -194,7 +241,7 @@ def _event_names(config: MacConfig) -> list[str]:
 
 def _hits(inputs: _Inputs) -> dict[str, int]:
     """How many of the vectors hit each event that the configuration has."""
-    of_product, of_sum = fmaq_events(inputs.acc, inputs.x, inputs.w, inputs.config)
+    of_product, of_sum = fmaq_events(*inputs.step)
     steps = {"product": of_product, "inner": of_sum}
 
     def hits(name: str) -> int:

@@ -33,6 +33,7 @@ from hw.command_line import Parser
 __all__ = ["DEPTH", "Design", "design", "parser"]
 
 KINDS = ("float", "fixed", "exact")
+ROUNDINGS = tuple(mode.value for mode in Rounding if mode is not Rounding.STOCHASTIC)  # those with gates
 
 ACC_BITS = 12
 OPERANDS = "e3m4"
@@ -107,8 +108,8 @@ def parser() -> argparse.ArgumentParser:
     )
     acc.add_argument(
         "--rounding",
-        type=_one_of([mode.value for mode in Rounding]),
-        metavar="|".join(mode.value for mode in Rounding),
+        type=_one_of(ROUNDINGS),
+        metavar="|".join(ROUNDINGS),
         help="toward zero, nearest even, or floor (fixed only); of the product quantizer too "
         "(default rz; floor for integer products)",
     )

@@ -48,6 +48,9 @@ __all__ = [
 #: Rows of a layer's left operand that settings are compared on.
 _ROWS = 128
 
+#: Members of a batch of products, each with operands of its own, that are kept.
+_MEMBERS = 8
+
 #: Powers of two to either side of the offset that just holds the largest output.
 _AROUND = 3
 
@@ -59,14 +62,14 @@ _AS_GOOD = 1.01
 class LayerSample:
     """What a layer multiplies: some of its rows, in float, and the extent of all. Equal to itself only."""
 
-    x: Tensor  #: float64 [rows, k]: activations.
-    w: Tensor  #: float64 [k, n]: weights.
+    x: Tensor  #: float64 [..., rows, k]: activations.
+    w: Tensor  #: float64 [..., k, n]: weights.
     x_largest: float
     w_largest: float
 
     @property
     def length(self) -> int:
-        return self.w.shape[0]
+        return self.w.shape[-2]
 
     @property
     def product(self) -> Tensor:
@@ -96,19 +99,21 @@ class _SampleMode(ProductMode):
         x, w, geometry = product.x, product.w, product.geometry
         if geometry is None:
             result = x @ w
-            rows, columns = x.flatten(0, -2), w if w.ndim == 2 else w.flatten(0, -3)[0]
-            if w.ndim > 2:  # products of a batch have operands of their own: those of the first are sampled
-                rows = x.flatten(0, -3)[0]
+            rows, columns = x, w
         else:
             options = (geometry.stride, geometry.padding, geometry.dilation)
             result = torch.conv2d(x, w, None, *options, geometry.groups)
             first = x[:, : w.shape[1]]
             rows = patches(first, w.shape[2:], geometry)
             columns = w[: len(w) // geometry.groups].flatten(1).t()
-        picked = torch.randperm(len(rows), generator=self.generator)[:_ROWS]
+        picked = torch.randperm(len(rows), generator=self.generator)
+        if rows.ndim == 2:
+            rows = rows[picked[:_ROWS]]
+        else:  # a batch of products, each of which has operands of its own
+            rows, columns = rows[picked[:_MEMBERS]], columns[picked[:_MEMBERS]]
         self.samples.append(
             LayerSample(
-                x=rows[picked].double(),
+                x=rows.double(),
                 w=columns.double(),
                 x_largest=largest(x),
                 w_largest=largest(w),

@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from golden.accumulate import Events
 from golden.config import MAX_OPERAND_FIXED_BITS, ConfigError, MacConfig
+from golden.random_words import RandomWords
 from sim.backends import Backend, Conv2dGeometry, find_backend
 from sim.operands import LayerConfig, fit_operands, quantize_operand
 
@@ -71,7 +72,10 @@ class ProductMode(TorchDispatchMode):
         return self.compute(Product(x=a, w=b, geometry=None)).to(a.dtype)
 
     def _added(self, base: Tensor, product: Tensor, *, beta=1, alpha=1) -> Tensor:
-        return beta * base + alpha * product
+        base, product = (
+            each if factor == 1 else factor * each for each, factor in ((base, beta), (product, alpha))
+        )
+        return base + product
 
     def _convolution(self, images, weight, bias, stride, padding, dilation, transposed, _output, groups):
         if transposed or images.ndim not in (3, 4):
@@ -141,16 +145,43 @@ def _multiplies(func, name: str, args: tuple) -> bool:
     return _OTHER_PRODUCTS.search(name) is not None
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Weight:
+    """A right operand and what it was quantized to. It holds the tensor, so that no other has its memory."""
+
+    tensor: Tensor
+    version: int
+    quantized: Tensor
+
+    def is_of(self, other: Tensor) -> bool:
+        """Whether ``other`` is the same memory, seen the same way and not written since."""
+        ours = self.tensor
+        return (
+            (ours.data_ptr(), ours.dtype, ours.shape) == (other.data_ptr(), other.dtype, other.shape)
+            and ours.stride() == other.stride()
+            and ours.storage_offset() == other.storage_offset()
+            and self.version == other._version
+        )
+
+
 class _AccumulateMode(ProductMode):
     """Computes products through an accumulator; see :func:`accumulate`."""
 
     def __init__(
-        self, layers: Sequence[LayerConfig] | MacConfig, backend: Backend, *, strict: bool, count_events: bool
+        self,
+        layers: Sequence[LayerConfig] | MacConfig,
+        backend: Backend,
+        *,
+        strict: bool,
+        count_events: bool,
+        seed: int,
     ):
         super().__init__(strict=strict)
+        self.seed = seed
         self.layers = layers
         self.backend = backend
         self.count_events = count_events
+        self._weights: dict[int, _Weight] = {}  # by the product's place in a forward pass
         self.calls = 0  #: Products so far.
         self.events: list[Events] = []  #: Of each of them, if they are counted.
 
@@ -158,19 +189,37 @@ class _AccumulateMode(ProductMode):
     @torch.no_grad()
     def compute(self, product: Product) -> Tensor:
         layer = self._layer(product)
-        self.calls += 1
         x = quantize_operand(product.x, layer.config.x, layer.x_scale)
-        w = quantize_operand(product.w, layer.config.w, layer.w_scale)
+        w = self._quantized_weight(product, layer)
+        self.calls += 1
         if product.geometry is None:
             operation, arguments = "matmul", (x, w, layer.config)
         else:
             operation, arguments = "conv2d", (x, w, layer.config, product.geometry)
+        random = RandomWords(seed=self.seed, call=self.calls - 1)
+        scale = layer.x_scale * layer.w_scale
         if self.count_events:
-            result, events = getattr(self.backend, f"{operation}_events")(*arguments)
+            result, events = getattr(self.backend, f"{operation}_events")(*arguments, random=random)
             self.events.append(events)
         else:
-            result = getattr(self.backend, operation)(*arguments)
-        return result * (layer.x_scale * layer.w_scale)
+            # A result that is to be scaled is rounded to the tensor's type after that.
+            single = scale == 1 and product.x.dtype is torch.float32
+            dtype = torch.float32 if single else torch.float64
+            result = getattr(self.backend, operation)(*arguments, random=random, dtype=dtype)
+        return result if scale == 1 else result * scale
+
+    def _quantized_weight(self, product: Product, layer: LayerConfig) -> Tensor:
+        """The quantized right operand; under a plan kept, in case the next pass has the same tensor here."""
+        w = product.w
+        batched = product.geometry is None and w.ndim > 2  # an activation
+        if batched or isinstance(self.layers, MacConfig) or w.is_inference():  # which counts no changes
+            return quantize_operand(w, layer.config.w, layer.w_scale)
+        place = self.calls % len(self.layers)
+        known = self._weights.get(place)
+        if known is None or not known.is_of(w):
+            quantized = quantize_operand(w, layer.config.w, layer.w_scale)
+            known = self._weights[place] = _Weight(tensor=w, version=w._version, quantized=quantized)
+        return known.quantized
 
     def _layer(self, product: Product) -> LayerConfig:
         if isinstance(self.layers, MacConfig):
@@ -197,6 +246,7 @@ def accumulate(
     backend: str = "cpu",
     strict: bool = True,
     count_events: bool = False,
+    seed: int = 0,
 ) -> Iterator[_AccumulateMode]:
     """Run every matrix product of the code inside through an accumulator, bit for bit.
 
@@ -214,9 +264,11 @@ def accumulate(
     strict : bool
         Raise :class:`UnreplacedProductError` where an operator multiplies and is not replaced.
     count_events : bool
-        Count overflow, underflow and swamping, at two to three times the cost.
+        Count overflow, underflow and swamping, which takes longer.
+    seed : int
+        Of the random words of stochastic roundings; their ``call`` is the product's number.
     """
-    mode = _AccumulateMode(layers, find_backend(backend), strict=strict, count_events=count_events)
+    mode = _AccumulateMode(layers, find_backend(backend), strict=strict, count_events=count_events, seed=seed)
     with sdpa_kernel(SDPBackend.MATH), mode:
         yield mode
     if not isinstance(layers, MacConfig) and mode.calls % len(layers):

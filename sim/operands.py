@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
-from golden.config import ConfigError, FixedFormat, FloatFormat, Format, MacConfig
+from golden.config import FloatFormat, Format, MacConfig
+from sim.kernels.product import quantize
 
 __all__ = ["LayerConfig", "bias_that_fits", "exponent_that_fits", "fit_operands", "quantize_operand"]
 
@@ -58,19 +57,9 @@ def _fit(number: Format, largest: float, int_bits: int) -> tuple[Format, float]:
 
 
 def quantize_operand(tensor: Tensor, number: Format, scale: float) -> Tensor:
-    """The tensor over its scale, rounded to the nearest value of the format, ties to even: float64.
+    """The tensor over its scale, rounded to the nearest value of the format, ties to even.
 
-    Equal to :func:`golden.codes.quantize_values`, in float64's own arithmetic. Raises
+    Equal to :func:`golden.codes.quantize_values`; float32 where that holds the format, else float64. Raises
     :class:`ConfigError` for NaN and infinity.
     """
-    values = tensor.double() / scale
-    if not torch.isfinite(values).all():
-        raise ConfigError(f"a tensor with NaN or infinity cannot be quantized to {number.name}")
-    if isinstance(number, FixedFormat):
-        unit = 2.0**number.lsb
-        return (values / unit).round_().clamp_(number.min_integer, number.max_integer).mul_(unit).add_(0.0)
-    dropped = 52 - number.man_bits
-    bits = values.view(torch.int64)
-    bits += ((bits >> dropped) & 1) + ((1 << (dropped - 1)) - 1)
-    bits &= -(1 << dropped)
-    return functional.hardshrink(values, number.flush_value).clamp_(-number.max_value, number.max_value)
+    return quantize(tensor, number, scale)

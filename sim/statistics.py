@@ -1,13 +1,13 @@
-"""Intervals for accuracies that were measured on the same images."""
+"""Intervals for figures that were measured on the same items, and rank correlation."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import norm, rankdata
 
-__all__ = ["paired_interval"]
+__all__ = ["paired_interval", "paired_spearman_interval", "spearman"]
 
 
 def paired_interval(a: np.ndarray, b: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
@@ -47,3 +47,43 @@ def _wilson(p: float, n: int, z: float) -> tuple[float, float]:
     center = p + z * z / (2 * n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return (center - half) / (1 + z * z / n), (center + half) / (1 + z * z / n)
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's rank correlation of float[n] and float[n]; 0 where one of them is constant."""
+    return float(_rank_correlation(np.asarray(a)[None], np.asarray(b)[None])[0])
+
+
+def paired_spearman_interval(
+    a: np.ndarray,
+    b: np.ndarray,
+    truth: np.ndarray,
+    *,
+    seed: int,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+) -> tuple[float, float]:
+    """Interval for Spearman of ``a`` with ``truth`` minus that of ``b``, all for the same items: float[n].
+
+    Percentiles of the difference over items drawn with replacement, the same ones for both.
+    """
+    if not len(a) == len(b) == len(truth) or len(a) == 0:
+        raise ValueError(f"three numbers for each item are needed, not {len(a)}, {len(b)} and {len(truth)}")
+    generator = np.random.default_rng(seed)
+    differences = []
+    for _ in range(0, resamples, 100):  # in parts, since ranks take memory
+        picked = generator.integers(len(a), size=(100, len(a)))
+        wanted = truth[picked]
+        differences.append(_rank_correlation(a[picked], wanted) - _rank_correlation(b[picked], wanted))
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(np.concatenate(differences)[:resamples], (tail, 1 - tail))
+    return float(low), float(high)
+
+
+def _rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Spearman of each row: float[r, n], float[r, n] -> float[r]."""
+    ranks = [rankdata(each, axis=1) for each in (a, b)]
+    ranks = [each - each.mean(1, keepdims=True) for each in ranks]
+    covariance = (ranks[0] * ranks[1]).sum(1)
+    scale = np.sqrt((ranks[0] ** 2).sum(1) * (ranks[1] ** 2).sum(1))
+    return np.divide(covariance, scale, out=np.zeros_like(scale), where=scale > 0)

@@ -6,12 +6,12 @@ states, and nothing is taken from the golden model but the configuration's store
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
-from golden.config import FixedFormat, FloatAccumulator, FloatFormat, MacConfig, Overflow, Rounding
+from golden.config import Encoding, FixedFormat, FloatAccumulator, FloatFormat, MacConfig, Overflow, Rounding
 
 ZERO = Fraction(0)
 
@@ -28,12 +28,50 @@ def value_of(code: int, number: FloatFormat | FixedFormat) -> Fraction:
         if number.signed and code >= 2 ** (number.bits - 1):
             code -= 2**number.bits
         return code * two_to(number.lsb)
+    assert is_finite(code, number)
     sign, rest = divmod(code, 2 ** (number.exp_bits + number.man_bits))
     exponent, mantissa = divmod(rest, 2**number.man_bits)
-    if exponent == mantissa == 0:
-        return ZERO
-    magnitude = two_to(exponent - number.bias) * (1 + Fraction(mantissa, 2**number.man_bits))
+    fraction = Fraction(mantissa, 2**number.man_bits)
+    if exponent == 0 and number.encoding is not Encoding.NORMALS:
+        magnitude = two_to(1 - number.bias) * fraction
+    elif exponent == mantissa == 0:
+        magnitude = ZERO
+    else:
+        magnitude = two_to(exponent - number.bias) * (1 + fraction)
     return -magnitude if sign else magnitude
+
+
+def is_finite(code: int, number: FloatFormat | FixedFormat) -> bool:
+    if isinstance(number, FixedFormat):
+        return True
+    exponent, mantissa = divmod(code % 2 ** (number.exp_bits + number.man_bits), 2**number.man_bits)
+    if exponent < 2**number.exp_bits - 1:
+        return True
+    match number.encoding:
+        case Encoding.FN:
+            return mantissa < 2**number.man_bits - 1
+        case Encoding.IEEE:
+            return False
+    return True
+
+
+@lru_cache(maxsize=1 << 10)
+def largest_of(number: FloatFormat) -> Fraction:
+    """R_OF: of the greatest magnitude code that is finite."""
+    code = 2 ** (number.exp_bits + number.man_bits) - 1
+    if number.encoding is Encoding.IEEE:
+        code -= 2**number.man_bits
+    elif number.encoding is Encoding.FN:
+        code -= 1
+    return value_of(code, number)
+
+
+def exponent_of_unit(magnitude: Fraction, number: FloatFormat) -> int:
+    """Of the last mantissa bit of a magnitude that is not zero; below 2**(1-b) subnormals share one."""
+    exponent = floor_log2(magnitude)
+    if number.encoding is not Encoding.NORMALS:
+        exponent = max(exponent, 1 - number.bias)
+    return exponent - number.man_bits
 
 
 def code_of(value: Fraction, number: FloatFormat | FixedFormat) -> int:
@@ -44,11 +82,15 @@ def code_of(value: Fraction, number: FloatFormat | FixedFormat) -> int:
         return int(integer) % 2**number.bits
     if value == 0:
         return 0
-    exponent = floor_log2(abs(value))
-    mantissa = (abs(value) / two_to(exponent) - 1) * 2**number.man_bits
-    assert mantissa.denominator == 1
     sign = 2 ** (number.exp_bits + number.man_bits) if value < 0 else 0
-    return sign + (exponent + number.bias) * 2**number.man_bits + int(mantissa)
+    unit = exponent_of_unit(abs(value), number)
+    significand = abs(value) / two_to(unit)
+    assert significand.denominator == 1
+    hidden = 2**number.man_bits
+    if significand < hidden:
+        assert number.encoding is not Encoding.NORMALS
+        return sign + int(significand)
+    return sign + (unit + number.man_bits + number.bias) * hidden + int(significand) - hidden
 
 
 def floor_log2(magnitude: Fraction) -> int:
@@ -56,7 +98,9 @@ def floor_log2(magnitude: Fraction) -> int:
     return exponent if two_to(exponent) <= magnitude else exponent - 1
 
 
-def to_multiple(value: Fraction, step: Fraction, rounding: Rounding) -> Fraction:
+def to_multiple(
+    value: Fraction, step: Fraction, rounding: Rounding, random_bits: int = 0, word: int | None = None
+) -> Fraction:
     """The neighbouring multiple of ``step`` that the rounding chooses."""
     ratio = value / step
     below = ratio.numerator // ratio.denominator
@@ -67,6 +111,11 @@ def to_multiple(value: Fraction, step: Fraction, rounding: Rounding) -> Fraction
             chosen = below if ratio >= 0 or ratio == below else below + 1
         case Rounding.NEAREST_EVEN:
             chosen = round(ratio)  # Python rounds a tie to the even neighbour
+        case Rounding.STOCHASTIC:
+            assert 0 <= word < 2**random_bits
+            finer = abs(ratio) * 2**random_bits
+            chosen = (finer.numerator // finer.denominator + word) // 2**random_bits
+            chosen = -chosen if ratio < 0 else chosen
     return chosen * step
 
 
@@ -77,15 +126,23 @@ class Rounded(NamedTuple):
 
 
 @lru_cache(maxsize=1 << 17)
-def round_to_float(value: Fraction, number: FloatFormat, rounding: Rounding) -> Rounded:
-    """The three numbered rules for a float format without subnormals."""
+def round_to_float(
+    value: Fraction,
+    number: FloatFormat,
+    rounding: Rounding,
+    random_bits: int | None = None,
+    word: int | None = None,
+) -> Rounded:
+    """The three numbered rules for a float format."""
     if value == 0:
         return Rounded(ZERO, False, False)
-    unbounded = to_multiple(value, two_to(floor_log2(abs(value)) - number.man_bits), rounding)
-    largest = two_to(2**number.exp_bits - 1 - number.bias) * (2 - two_to(-number.man_bits))
+    unit = two_to(exponent_of_unit(abs(value), number))
+    unbounded = to_multiple(value, unit, rounding, random_bits, word)
+    largest = largest_of(number)
     if abs(unbounded) > largest:
         return Rounded(largest if value > 0 else -largest, True, False)
-    if abs(unbounded) <= two_to(-number.bias):
+    flushed = number.encoding is Encoding.NORMALS and abs(unbounded) <= two_to(-number.bias)
+    if flushed or unbounded == 0:
         return Rounded(ZERO, False, True)
     return Rounded(unbounded, False, False)
 
@@ -98,10 +155,10 @@ class Added(NamedTuple):
 
 
 @lru_cache(maxsize=1 << 17)
-def add(acc: Fraction, addend: Fraction, accumulator) -> Added:
+def add(acc: Fraction, addend: Fraction, accumulator, word: int | None = None) -> Added:
     """Qacc(acc + addend) with its events."""
     if isinstance(accumulator, FloatAccumulator):
-        value, overflow = _add_float(acc, addend, accumulator)
+        value, overflow = _add_float(acc, addend, accumulator, word)
         underflow = acc + addend != 0 and value == 0
     else:
         total, value, overflow = _add_fixed(acc, addend, accumulator)
@@ -109,14 +166,16 @@ def add(acc: Fraction, addend: Fraction, accumulator) -> Added:
     return Added(value, overflow, underflow, swamped=addend != 0 and value == acc)
 
 
-def _add_float(acc: Fraction, addend: Fraction, accumulator: FloatAccumulator) -> tuple[Fraction, bool]:
+def _add_float(
+    acc: Fraction, addend: Fraction, accumulator: FloatAccumulator, word: int | None
+) -> tuple[Fraction, bool]:
     number = accumulator.format
     larger = max(abs(acc), abs(addend))
     if accumulator.alignment_bits is not None and larger:
-        step = two_to(floor_log2(larger) - number.man_bits - accumulator.alignment_bits)
+        step = two_to(exponent_of_unit(larger, number) - accumulator.alignment_bits)
         acc = to_multiple(acc, step, Rounding.TOWARD_ZERO)
         addend = to_multiple(addend, step, Rounding.TOWARD_ZERO)
-    rounded = round_to_float(acc + addend, number, accumulator.rounding)
+    rounded = round_to_float(acc + addend, number, accumulator.rounding, accumulator.random_bits, word)
     return rounded.value, rounded.overflow
 
 
@@ -150,17 +209,50 @@ class Tally:
         return step.value
 
 
-def dot(x: Sequence[Fraction], w: Sequence[Fraction], config: MacConfig, tally: Tally) -> Fraction:
+#: The r-bit word of a stage at position k of the output that is being computed: words(stage, r, k).
+Words = Callable[[int, int, int], int]
+
+
+def dot(
+    x: Sequence[Fraction], w: Sequence[Fraction], config: MacConfig, tally: Tally, words: Words | None = None
+) -> Fraction:
     """A dot product of values, chunk by chunk."""
-    out = ZERO
-    for start in range(0, len(x), config.chunk_size):
+
+    def word(stage: int, rounds, k: int) -> int | None:
+        return words(stage, rounds.random_bits, k) if rounds.rounding is Rounding.STOCHASTIC else None
+
+    out, outer = ZERO, config.outer or config.accumulator
+    for chunk, start in enumerate(range(0, len(x), config.chunk_size)):
         acc = ZERO
-        chunk = slice(start, start + config.chunk_size)
-        for one_x, one_w in zip(x[chunk], w[chunk], strict=True):
-            product = one_x * one_w
+        for k in range(start, min(start + config.chunk_size, len(x))):
+            product = x[k] * w[k]
             if config.product is not None:
-                quantizer = config.product
-                product = tally.note("product", round_to_float(product, quantizer.format, quantizer.rounding))
-            acc = tally.note("inner", add(acc, product, config.accumulator))
-        out = tally.note("outer", add(out, acc, config.outer or config.accumulator))
+                q = config.product
+                rounded = round_to_float(product, q.format, q.rounding, q.random_bits, word(0, q, k))
+                product = tally.note("product", rounded)
+            step = add(acc, product, config.accumulator, word(1, config.accumulator, k))
+            acc = tally.note("inner", step)
+        out = tally.note("outer", add(out, acc, outer, word(2, outer, chunk)))
     return out
+
+
+def random_word(seed: int, call: int, stage: int, bits: int, m: int, n: int, k: int) -> int:
+    """The word of output (m, n), from the text of the contract."""
+    halves = []
+    for side, line in enumerate((m, n)):
+        key = mix(mix(mix(mix(seed % 2**32) ^ (seed // 2**32)) ^ call) ^ (2 * stage + side))
+        halves.append(mix(mix(key ^ line) ^ (k * 0x9E3779B9 % 2**32)))
+    return (halves[0] ^ halves[1]) // 2 ** (32 - bits)
+
+
+def mix(a: int) -> int:
+    for step in (
+        lambda a: a + 0x7ED55D16 + a * 2**12,
+        lambda a: a ^ 0xC761C23C ^ a // 2**19,
+        lambda a: a + 0x165667B1 + a * 2**5,
+        lambda a: (a + 0xD3A2646C) ^ a * 2**9,
+        lambda a: a + 0xFD7046C5 + a * 2**3,
+        lambda a: a ^ 0xB55A4F09 ^ a // 2**16,
+    ):
+        a = step(a) % 2**32
+    return a

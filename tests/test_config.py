@@ -12,8 +12,10 @@ from golden.config import (
     MAX_EXP_BITS,
     MAX_FIXED_BITS,
     MAX_MAN_BITS,
+    MAX_RANDOM_BITS,
     ArrayConfig,
     ConfigError,
+    Encoding,
     FixedAccumulator,
     FixedFormat,
     FloatAccumulator,
@@ -33,47 +35,70 @@ same_examples = settings(derandomize=True, deadline=None)  # machines differ in 
 PAPER = "e3m4_e3m4_p_e4m7b12_rz_a_e4m7b10_rz_c16"
 
 biases = st.integers(-60, 60)  # moved to where the standard ones are, these stay within the limits
-float_roundings = st.sampled_from([Rounding.TOWARD_ZERO, Rounding.NEAREST_EVEN])
-float_formats = st.builds(
-    FloatFormat, exp_bits=st.integers(2, MAX_EXP_BITS), man_bits=st.integers(0, MAX_MAN_BITS), bias=biases
-)
+
+
+def float_formats(encodings):
+    return st.builds(
+        FloatFormat,
+        exp_bits=st.integers(2, MAX_EXP_BITS),
+        man_bits=st.integers(0, MAX_MAN_BITS),
+        bias=biases,
+        encoding=st.sampled_from(encodings),
+    )
 
 
 def fixed_formats(most_bits: int, signed):
     return st.builds(FixedFormat, bits=st.integers(2, most_bits), lsb=biases, signed=signed)
 
 
-products = st.none() | st.builds(FloatQuantizer, format=float_formats, rounding=float_roundings)
-float_accumulators = st.builds(
-    FloatAccumulator,
-    format=float_formats,
-    rounding=float_roundings,
-    alignment_bits=st.none() | st.integers(0, MAX_MAN_BITS),
-)
+def policies(stochastic: bool):
+    """A rounding of a float format, with its random bits."""
+    plain = st.fixed_dictionaries(
+        {"rounding": st.sampled_from([Rounding.TOWARD_ZERO, Rounding.NEAREST_EVEN]), "random_bits": st.none()}
+    )
+    if not stochastic:
+        return plain
+    bits = st.integers(1, MAX_RANDOM_BITS)
+    return plain | st.fixed_dictionaries({"rounding": st.just(Rounding.STOCHASTIC), "random_bits": bits})
+
+
 fixed_accumulators = st.builds(
     FixedAccumulator,
     format=fixed_formats(MAX_FIXED_BITS, st.just(True)),
-    rounding=st.sampled_from(Rounding),
+    rounding=st.sampled_from([Rounding.TOWARD_ZERO, Rounding.NEAREST_EVEN, Rounding.FLOOR]),
     overflow=st.sampled_from(Overflow),
 )
-operands = float_formats | fixed_formats(16, st.booleans())
 
 
 @st.composite
-def configs(draw) -> MacConfig:
-    accumulator = draw(float_accumulators | fixed_accumulators)
+def configs(draw, *, gates: bool) -> MacConfig:
+    """Any configuration, or one that is built in gates."""
+    floats = float_formats([Encoding.NORMALS] if gates else list(Encoding))
+
+    def quantizer() -> FloatQuantizer:
+        return FloatQuantizer(format=draw(floats), **draw(policies(not gates)))
+
+    def accumulator() -> FloatAccumulator | FixedAccumulator:
+        if draw(st.booleans()):
+            return draw(fixed_accumulators)
+        guard = draw(st.none() | st.integers(0, MAX_MAN_BITS))
+        return FloatAccumulator(format=draw(floats), **draw(policies(not gates)), alignment_bits=guard)
+
+    operands = floats | fixed_formats(16, st.booleans())
+    inner = accumulator()
+    rounds_products = isinstance(inner, FloatAccumulator) and draw(st.booleans())
     return MacConfig(
         x=draw(operands),
         w=draw(operands),
-        product=draw(products) if isinstance(accumulator, FloatAccumulator) else None,
-        accumulator=accumulator,
+        product=quantizer() if rounds_products else None,
+        accumulator=inner,
         chunk_size=draw(st.integers(1, 1 << 20)),
-        outer=draw(st.none() | float_accumulators | fixed_accumulators),
+        outer=accumulator() if draw(st.booleans()) else None,
     )
 
 
 @same_examples
-@given(configs())
+@given(configs(gates=False))
 def test_a_name_parses_back_and_is_a_verilog_identifier(config):
     assert MacConfig.parse(config.name) == config
     assert re.fullmatch(r"[a-z][a-z0-9_]*", config.name)
@@ -97,7 +122,7 @@ def test_two_are_equal_exactly_when_their_names_are():
 
 
 @same_examples
-@given(configs())
+@given(configs(gates=True))
 def test_silicon_holds_no_bias_unless_it_is_wired_in(config):
     silicon = config.silicon
     assert Silicon(config=silicon.config, hardwired=silicon.hardwired) == silicon
@@ -153,9 +178,32 @@ def test_a_configuration_is_frozen():
         ("", "'' is not a configuration; write X_W_p_PRODUCT_a_ACCUMULATOR_cCHUNK"),
         ("e3m4_e3m4_p_exact_a_e4m7_rz", "is not a configuration; write"),
         (PAPER.replace("c16", "c0"), "chunk_size must be an integer from 1 to 1048576, not 0"),
-        (PAPER.replace("e4m7b10_rz", "e4m7b10_rzz"), "'rzz' is not a rounding; choose from rz, rne, floor"),
-        (PAPER.replace("e4m7b10_rz", "e4m7b10_floor"), "a float accumulator rounds rz or rne, not 'floor'"),
-        (PAPER.replace("e4m7b12_rz", "e4m7b12_floor"), "the product quantizer rounds rz or rne, not 'floor'"),
+        (
+            PAPER.replace("e4m7b10_rz", "e4m7b10_rzz"),
+            "'rzz' is not a rounding; choose from rz, rne, floor, or sr",
+        ),
+        (
+            PAPER.replace("e4m7b10_rz", "e4m7b10_floor"),
+            "a float accumulator rounds rz, rne or sr, not 'floor'",
+        ),
+        (
+            PAPER.replace("e4m7b12_rz", "e4m7b12_floor"),
+            "the product quantizer rounds rz, rne or sr, not 'floor'",
+        ),
+        (PAPER.replace("e4m7b10_rz", "e4m7b10_sr"), "'sr' is not a rounding; choose from"),
+        (PAPER.replace("e4m7b10_rz", "e4m7b10_rz4"), "'rz4' is not a rounding; choose from"),
+        (
+            PAPER.replace("e4m7b10_rz", "e4m7b10_sr0"),
+            "random_bits must be an integer from 1 to 16, not 0",
+        ),
+        (
+            PAPER.replace("e4m7b12_rz", "e4m7b12_sr17"),
+            "random_bits must be an integer from 1 to 16, not 17",
+        ),
+        (
+            "int8_int8_p_exact_a_int12_sr4_sat_c16",
+            "a fixed-point accumulator cuts rz, rne or floor; only float formats round sr",
+        ),
         (
             PAPER.replace("e4m7b12_rz", "int8_rz"),
             "a product is quantized to a float format, not to int8; or use exact",
@@ -171,7 +219,12 @@ def test_a_configuration_is_frozen():
         (PAPER.replace("e3m4_e3m4", "e9m4_e3m4"), "exp_bits must be an integer from 1 to 8, not 9"),
         (PAPER.replace("e3m4_e3m4", "e0m4_e3m4"), "exp_bits must be an integer from 1 to 8, not 0"),
         (PAPER.replace("e3m4_e3m4", "e3m24_e3m4"), "man_bits must be an integer from 0 to 23, not 24"),
-        (PAPER.replace("e3m4_e3m4", "e1m0_e3m4"), "use exp_bits 2 or man_bits 1 at least"),
+        (
+            PAPER.replace("e3m4_e3m4", "e1m0_e3m4"),
+            "e1m0 holds fewer than two magnitudes beside zero; use more",
+        ),
+        (PAPER.replace("e3m4_e3m4", "e1m1ieee_e3m4"), "e1m1ieee holds fewer than two magnitudes"),
+        (PAPER.replace("e3m4_e3m4", "e4m3fnuz_e3m4"), "'e4m3fnuz' is not a number format; write e4m7"),
         (PAPER.replace("e3m4_e3m4", "e3m4b513_e3m4"), "bias must be an integer from -512 to 512, not 513"),
         (PAPER.replace("e3m4_e3m4", "fp8_e3m4"), "'fp8' is not a number format; write e4m7"),
         (
@@ -196,12 +249,16 @@ def test_a_wrong_name_says_what_would_work(name, message):
     ("make", "message"),
     [
         (
-            lambda: FloatFormat(exp_bits=4.0, man_bits=7, bias=7),
+            lambda: FloatFormat(exp_bits=4.0, man_bits=7, bias=7, encoding=Encoding.NORMALS),
             "exp_bits must be an integer from 1 to 8, not 4.0",
         ),
         (
-            lambda: FloatFormat(exp_bits=True, man_bits=7, bias=7),
+            lambda: FloatFormat(exp_bits=True, man_bits=7, bias=7, encoding=Encoding.NORMALS),
             "exp_bits must be an integer from 1 to 8, not True",
+        ),
+        (
+            lambda: FloatFormat(exp_bits=4, man_bits=7, bias=7, encoding="fn"),
+            "encoding must be an Encoding, not 'fn'",
         ),
         (
             lambda: FixedAccumulator(format=parse_format("int8"), rounding="rz", overflow=Overflow.WRAP),
@@ -212,8 +269,28 @@ def test_a_wrong_name_says_what_would_work(name, message):
             "overflow must be an Overflow, not 'wrap'",
         ),
         (
-            lambda: FloatAccumulator(format=parse_format("e4m7"), rounding="up", alignment_bits=None),
-            "a float accumulator rounds rz or rne, not 'up'",
+            lambda: FloatAccumulator(
+                format=parse_format("e4m7"), rounding="up", random_bits=None, alignment_bits=None
+            ),
+            "a float accumulator rounds rz, rne or sr, not 'up'",
+        ),
+        (
+            lambda: FloatQuantizer(
+                format=parse_format("e4m7"), rounding=Rounding.STOCHASTIC, random_bits=None
+            ),
+            "random_bits must be an integer from 1 to 16, not None",
+        ),
+        (
+            lambda: FloatQuantizer(
+                format=parse_format("e4m7"), rounding=Rounding.NEAREST_EVEN, random_bits=4
+            ),
+            "the product quantizer rounds rne, which takes no random_bits; use None",
+        ),
+        (
+            lambda: FixedAccumulator(
+                format=parse_format("int8"), rounding=Rounding.STOCHASTIC, overflow=Overflow.WRAP
+            ),
+            "a fixed-point accumulator cuts rz, rne or floor",
         ),
     ],
 )
@@ -245,13 +322,24 @@ def test_an_array_knows_its_passes_and_its_name():
     assert array.name == "e3m4_e3m4_p_e4m7_rz_a_e4m7_rz_c16_r4x8_s2_d64"
 
 
-@pytest.mark.parametrize("name", ["e4m7b10_rz", "e4m7bn3_rne_g0", "int12_floor_wrap", "int20ln8_rne_sat"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "e4m7b10_rz",
+        "e4m7bn3_rne_g0",
+        "e4m7sb10_sr4",
+        "e5m2ieee_sr16_g2",
+        "int12_floor_wrap",
+        "int20ln8_rne_sat",
+    ],
+)
 def test_accumulators_parse_alone(name):
     assert parse_accumulator(name).name == name
 
 
 def test_product_quantizers_parse_alone():
     assert parse_product("e4m7b12_rne").name == "e4m7b12_rne"
+    assert parse_product("e4m3fnb12_sr7").name == "e4m3fnb12_sr7"
 
 
 def test_derived_numbers_of_formats():
@@ -261,3 +349,56 @@ def test_derived_numbers_of_formats():
     assert (parse_format("e3m0b1").min_exponent, parse_format("e3m0b1").lsb_exponent) == (0, 0)
     assert (parse_format("int8").min_integer, parse_format("int8").max_integer) == (-128, 127)
     assert (parse_format("uint8").min_integer, parse_format("uint8").max_integer) == (0, 255)
+
+
+@pytest.mark.parametrize(
+    ("name", "exponents", "largest", "flush"),
+    [
+        # least, greatest, last bit
+        ("e4m7sb10", (-16, 5, -16), 63.75, 0.0),
+        ("e4m3fn", (-9, 8, -9), 448.0, 0.0),
+        ("e4m3s", (-9, 8, -9), 480.0, 0.0),
+        ("e4m3", (-7, 8, -10), 480.0, 2.0**-7),
+        ("e5m2ieee", (-16, 15, -16), 57344.0, 0.0),
+        ("e5m10ieee", (-24, 15, -24), 65504.0, 0.0),
+        ("e8m7ieee", (-133, 127, -133), float(2**128 - 2**120), 0.0),
+        ("e8m23ieee", (-149, 127, -149), float(2**128 - 2**104), 0.0),
+        ("e3m0fn", (-2, 3, -2), 8.0, 0.0),
+        ("e3m0ieee", (-2, 3, -2), 8.0, 0.0),
+        ("e1m2ieee", (-1, 0, -1), 1.5, 0.0),
+        ("e1m1fn", (0, 1, 0), 2.0, 0.0),
+    ],
+)
+def test_derived_numbers_of_encodings(name, exponents, largest, flush):
+    number = parse_format(name)
+    assert (number.min_exponent, number.max_exponent, number.lsb_exponent) == exponents
+    assert (number.max_value, number.flush_value) == (largest, flush)
+    assert number.max_magnitude * 2.0**number.lsb_exponent == largest
+    assert number.subnormals is (name != "e4m3")
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("e4m3fn_e3m4_p_exact_a_e4m7_rz_c16", "e4m3fn has subnormals, which are not built in gates yet"),
+        ("e3m4_e3m4_p_e4m7sb3_rz_a_e4m7_rz_c16", "e4m7sb3 has subnormals, .* use e4m7b3"),
+        ("e3m4_e3m4_p_exact_a_e5m2ieee_rz_c16", "e5m2ieee has subnormals, .* use e5m2"),
+        ("int8_int8_p_exact_a_int20_rz_sat_c16_o_e8m23ieee_rne", "e8m23ieee has subnormals"),
+        ("e3m4_e3m4_p_exact_a_e4m7_sr4_c16", "e4m7_sr4 rounds stochastically, .* use rz or rne"),
+        ("e3m4_e3m4_p_e4m7_sr1_a_e4m7_rz_c16", "e4m7_sr1 rounds stochastically"),
+        ("int8_int8_p_exact_a_int20_rz_sat_c16_o_e8m7_sr16", "e8m7_sr16 rounds stochastically"),
+    ],
+)
+def test_what_has_no_gates_has_no_silicon(name, sentence):
+    config = MacConfig.parse(name)
+    for make in (lambda: config.silicon, lambda: config.hardwired):
+        with pytest.raises(ConfigError, match=f"^{sentence}") as caught:
+            make()
+        assert "\n" not in str(caught.value)
+
+
+def test_a_configuration_knows_whether_it_is_stochastic():
+    for part in ("p_e4m7_sr1_a_e4m7_rz", "p_exact_a_e4m7_sr4", "p_exact_a_int9_rz_sat", "p_exact_a_e4m7_rne"):
+        for outer in ("", "_o_e5m3_sr2", "_o_e5m3_rz"):
+            config = MacConfig.parse(f"e3m4_e3m4_{part}_c16{outer}")
+            assert config.stochastic is ("sr" in config.name)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from golden.accumulate import matmul
+from golden.codes import decode
 from golden.config import MacConfig, parse_format
 from golden.datapath import exact_accumulator, offset_ranges
 from tests import oracle
@@ -64,8 +65,7 @@ def by_golden(quantity: str, of: str, x: str, w: str) -> Fraction:
     if quantity == "largest":
         return Fraction(parse_format(of).max_value)
     if quantity == "smallest":
-        values = [oracle.value_of(code, parse_format(of)) for code in range(2 ** parse_format(of).code_bits)]
-        return min(value for value in values if value > 0)
+        return Fraction(decode(torch.tensor(1), parse_format(of)).item())
     if quantity.startswith("exact"):
         x_name, w_name = of.split("_")
         made = exact_accumulator(parse_format(x_name), parse_format(w_name), len(numbers(x))).format
@@ -88,8 +88,19 @@ def test_golden_gives_the_worked_number(row):
 @pytest.mark.parametrize("row", [row for row in worked_rows() if row[0] == "dot"], ids=lambda row: row[1])
 def test_the_oracle_gives_the_worked_number(row):
     _, name, x, w, answer = row
-    got = oracle.dot(numbers(x), numbers(w), MacConfig.parse(name), oracle.Tally())
+
+    def words(stage: int, bits: int, k: int) -> int:
+        return oracle.random_word(0, 0, stage, bits, m=0, n=0, k=k)
+
+    got = oracle.dot(numbers(x), numbers(w), MacConfig.parse(name), oracle.Tally(), words)
     assert got == number(answer)
+
+
+@pytest.mark.parametrize("row", [row for row in worked_rows() if row[0] in ("largest", "smallest")], ids=str)
+def test_the_oracle_gives_the_ends_of_the_range(row):
+    quantity, name, *_, answer = row
+    end = oracle.largest_of(parse_format(name)) if quantity == "largest" else None
+    assert (end or oracle.value_of(1, parse_format(name))) == number(answer)
 
 
 def test_the_table_was_found():

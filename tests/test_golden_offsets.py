@@ -1,14 +1,17 @@
 """Biases are data: equal offsets give equal codes, and beyond the stated ranges nothing changes."""
 
 import itertools
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from golden import arith
-from golden.config import MAX_BIAS, ConfigError, MacConfig, Offsets
+from golden.config import MAX_BIAS, ConfigError, FixedFormat, MacConfig, Offsets
 from golden.datapath import exact_accumulator, offset_ranges, with_offsets
 from golden.stimulus import mac_vectors
+from tests import oracle
 
 SMALL = [
     "e2m1_e2m1_p_e2m2_rz_a_e2m2_rz_c4",
@@ -28,6 +31,19 @@ SMALL = [
     "e2m1_e2m1_p_exact_a_int5_floor_wrap_c4_o_e2m2_rz_g4",
     "e2m1_e2m1_p_exact_a_e2m2_rz_c4_o_int5_rne_sat",
     "e2m1_e2m1_p_exact_a_e2m2_rz_c4_o_e3m1_rz_g3",
+    "e2m1s_e2m1fn_p_e2m2s_rne_a_e2m2s_rne_c4",
+    "e2m2s_e2m1_p_e2m2fn_rz_a_e2m1s_rz_g2_c4",
+    "e2m1s_e2m1s_p_e2m2_rne_a_e2m2ieee_rne_g0_c4_o_e2m2s_rz",
+    "e2m1s_e2m1s_p_exact_a_e2m2s_rz_c4_o_e3m1_rz_g3",
+    "e2m2s_e2m1s_p_exact_a_e1m2ieee_rne_c4",
+    "e2m3s_e2m2s_p_e2m1s_rz_a_e2m1_rz_c4",
+    "e2m2s_e2m1_p_exact_a_int5_floor_sat_c4_o_e2m2s_rz_g4",
+    "e2m2s_e2m1s_p_exact_a_int5_rne_wrap_c4",
+    "e2m2s_int3_p_exact_a_e2m2_rz_c4_o_int5_rne_sat",
+    "e2m1_e2m1_p_e2m2s_sr1_a_e2m1_sr3_c4",
+    "e2m1_e2m1_p_e2m2_sr3_a_e2m1s_sr2_c4",
+    "e2m1s_e2m1_p_e2m1s_sr3_a_e2m1s_sr3_g1_c4",
+    "e2m1_e2m1_p_exact_a_e2m2_sr4_c4_o_e2m1_sr3",
 ]
 
 
@@ -37,7 +53,37 @@ def beyond(bounds) -> list[int]:
 
 
 def all_codes(*formats) -> list[np.ndarray]:
-    return [a.ravel() for a in np.meshgrid(*(np.arange(2**number.code_bits) for number in formats))]
+    finite = (
+        [code for code in range(2**number.code_bits) if oracle.is_finite(code, number)] for number in formats
+    )
+    return [a.ravel() for a in np.meshgrid(*finite)]
+
+
+def all_words(*parts) -> itertools.product:
+    """Every combination of the random words that these roundings take; None for one that takes none."""
+    bits = [None if part is None else part.random_bits for part in parts]
+    return itertools.product(*([None] if one is None else range(2**one) for one in bits))
+
+
+def elsewhere(config: MacConfig) -> MacConfig:
+    """The same offsets from other biases."""
+
+    def moved(number, by: int):
+        if isinstance(number, FixedFormat):
+            return replace(number, lsb=number.lsb - by)
+        return replace(number, bias=number.bias + by)
+
+    def part(rounds):
+        return None if rounds is None else replace(rounds, format=moved(rounds.format, 3))
+
+    return replace(
+        config,
+        x=moved(config.x, 5),
+        w=moved(config.w, -2),
+        product=part(config.product),
+        accumulator=part(config.accumulator),
+        outer=part(config.outer),
+    )
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -51,7 +97,14 @@ def test_clamping_an_offset_changes_no_result(name):
     def results(offsets: Offsets) -> tuple[list, list]:
         moved = with_offsets(config, offsets)
         assert moved.offsets == offsets
-        return arith.fmaq(acc, x, w, moved).tolist(), arith.chunk_add(out, s, moved).tolist()
+        sums = [
+            arith.fmaq(acc, x, w, moved, *words).tolist()
+            for words in all_words(config.product, config.accumulator)
+        ]
+        outs = [
+            arith.chunk_add(out, s, moved, word).tolist() for (word,) in all_words(moved.outer_accumulator)
+        ]
+        return sums, outs
 
     for field in ("product", "acc", "outer"):
         bounds = getattr(ranges, field)
@@ -70,9 +123,13 @@ def test_equal_offsets_give_equal_codes(name):
     for product, own in itertools.product((-3, 0, 4), (-2, 1)):
         offsets = Offsets(product=product, acc=None if config.product is None else own, outer=2)
         moved = with_offsets(config, offsets)
-        rebased = moved.hardwired.config
-        assert rebased.offsets == moved.offsets == offsets
-        assert (arith.fmaq(acc, x, w, moved) == arith.fmaq(acc, x, w, rebased)).all()
+        others = [elsewhere(moved)]
+        if not config.stochastic and not re.search(r"m\d(s|fn|ieee)", name):
+            others.append(moved.hardwired.config)
+        for other in others:
+            assert other.offsets == moved.offsets == offsets
+            for words in all_words(config.product, config.accumulator):
+                assert (arith.fmaq(acc, x, w, moved, *words) == arith.fmaq(acc, x, w, other, *words)).all()
 
 
 @pytest.mark.parametrize("name", [*SMALL, "e8m23_e8m23_p_e8m23_rne_a_e8m23_rne_g23_c4"])
@@ -95,7 +152,18 @@ def test_offsets_that_no_biases_have_are_refused():
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 100])
-@pytest.mark.parametrize("operands", [("e2m1", "e3m1b4"), ("int4", "e2m2"), ("uint3ln1", "int3")])
+@pytest.mark.parametrize(
+    "operands",
+    [
+        ("e2m1", "e3m1b4"),
+        ("int4", "e2m2"),
+        ("uint3ln1", "int3"),
+        ("e2m2s", "e3m1fnb4"),
+        ("e3m2ieee", "int3"),
+        ("e2m1ieee", "e1m2ieeeb3"),
+        ("e2m0fn", "e2m1s"),
+    ],
+)
 def test_an_exact_accumulator_is_as_wide_as_it_must_be(operands, length):
     config = MacConfig.parse(f"{operands[0]}_{operands[1]}_p_exact_a_int8_rz_sat_c4")
     accumulator = exact_accumulator(config.x, config.w, length)
@@ -109,8 +177,9 @@ def test_an_exact_accumulator_is_as_wide_as_it_must_be(operands, length):
     assert accumulator.format.max_integer >= largest > accumulator.format.max_integer // 2
 
 
-def test_an_exact_accumulator_beyond_the_limit_is_refused():
-    config = MacConfig.parse("e8m23_e8m23_p_exact_a_int8_rz_sat_c4")
+@pytest.mark.parametrize("name", ["e8m23", "e8m23ieee", "e8m7ieee", "e5m10ieee"])
+def test_an_exact_accumulator_beyond_the_limit_is_refused(name):
+    config = MacConfig.parse(f"{name}_{name}_p_exact_a_int8_rz_sat_c4")
     with pytest.raises(
         ConfigError, match=r"takes \d+ bits, and 62 are built; use operands with a smaller range"
     ):

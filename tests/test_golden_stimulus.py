@@ -34,6 +34,13 @@ CONFIGS = [
     "e8m23_e8m23_p_exact_a_int62_rz_sat_c16",
     "int16_int16_p_exact_a_e3m5bn20_rz_g1_c16",
     "uint16_uint1_p_e1m1_rne_a_e2m0_rne_g2_c16",
+    "e4m3fn_e4m3fn_p_e4m7sb12_rz_a_e4m7sb10_rne_c16",
+    "e5m2ieee_e4m3s_p_exact_a_e5m10ieee_rne_g2_c16",
+    "e8m7ieee_e8m23ieee_p_exact_a_e8m23ieee_rne_c16",
+    "e4m3fn_e5m2ieee_p_exact_a_int30ln12_rne_wrap_c16",
+    "e3m4_e3m4_p_e4m7b12_sr4_a_e4m7b10_sr6_c16",
+    "e4m3fn_e3m4_p_e4m3fn_rz_a_e4m7s_sr16_g1_c16",
+    "e3m4_e3m4_p_e4m7sb12_sr1_a_e4m7b10_rz_c16",
 ]
 
 
@@ -51,6 +58,12 @@ def settings(config: MacConfig, vectors):
         yield with_offsets(config, offsets), slice(start, stop)
 
 
+def words_of(vectors) -> list[np.ndarray]:
+    """Random words of the product's and the sum's rounding, None in every row of one that takes none."""
+    nothing = np.full(len(vectors), None)
+    return [nothing if words is None else words for words in (vectors.product_word, vectors.acc_word)]
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_oracle_gives_every_result_and_event(name):
     config = MacConfig.parse(name)
@@ -58,16 +71,18 @@ def test_the_oracle_gives_every_result_and_event(name):
     counts = dict.fromkeys(vectors.counts, 0)
     for setting, rows in settings(config, vectors):
         number = setting.accumulator.format
-        for x, w, acc, result in zip(
-            *(a[rows].tolist() for a in (vectors.x, vectors.w, vectors.acc, vectors.result)), strict=True
+        columns = (vectors.x, vectors.w, vectors.acc, vectors.result, *words_of(vectors))
+        for x, w, acc, result, product_word, acc_word in zip(
+            *(column[rows].tolist() for column in columns), strict=True
         ):
             addend = oracle.value_of(x, setting.x) * oracle.value_of(w, setting.w)
             if setting.product is not None:
-                rounded = oracle.round_to_float(addend, setting.product.format, setting.product.rounding)
+                q = setting.product
+                rounded = oracle.round_to_float(addend, q.format, q.rounding, q.random_bits, product_word)
                 addend = rounded.value
                 counts["product_overflow"] += rounded.overflow
                 counts["product_underflow"] += rounded.underflow
-            total = oracle.add(oracle.value_of(acc, number), addend, setting.accumulator)
+            total = oracle.add(oracle.value_of(acc, number), addend, setting.accumulator, acc_word)
             assert result == oracle.code_of(total.value, number), f"{setting.name}: x={x} w={w} acc={acc}"
             counts["inner_overflow"] += total.overflow
             counts["inner_underflow"] += total.underflow
@@ -87,6 +102,7 @@ def test_codes_and_offsets_are_legal(name):
     ):
         assert codes.shape == (2000,) and codes.dtype == np.int64
         assert codes.min() >= 0 and codes.max() < 2**number.code_bits
+        assert all(oracle.is_finite(code, number) for code in np.unique(codes).tolist())
     ranges = offset_ranges(config)
     for offsets, bounds, own in (
         (vectors.product_offset, ranges.product, config.offsets.product),
@@ -96,12 +112,24 @@ def test_codes_and_offsets_are_legal(name):
             assert offsets is None and own is None
             continue
         assert (offsets == own).sum() >= 1000
-        if config.silicon.hardwired:
+        if config.always_hardwired:
             assert (offsets == own).all()
         else:
             assert {bounds.low, bounds.high} <= set(offsets.tolist())
             others = offsets[offsets != own]
             assert others.min() >= -(2 ** (bounds.width - 1)) and others.max() < 2 ** (bounds.width - 1)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_words_reach_both_ends(name):
+    config = MacConfig.parse(name)
+    vectors = mac_vectors(config, 2000, seed=6)
+    for words, rounds in ((vectors.product_word, config.product), (vectors.acc_word, config.accumulator)):
+        bits = None if rounds is None else rounds.random_bits
+        if bits is None:
+            assert words is None
+        else:
+            assert words.shape == (2000,) and words.min() == 0 and words.max() == 2**bits - 1
 
 
 def test_the_same_arguments_give_the_same_vectors():

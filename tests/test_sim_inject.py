@@ -232,7 +232,7 @@ def test_operands_are_quantized_as_golden_does(name):
     values = torch.cat([values, tiny])
     wanted = quantize_values(values, number, Rounding.NEAREST_EVEN)
     got = quantize_operand(values, number, 1.0)
-    assert torch.equal(got.view(torch.int64), wanted.view(torch.int64)), "down to the sign of zero"
+    assert torch.equal(got.double().view(torch.int64), wanted.view(torch.int64)), "down to the sign of zero"
 
 
 def test_nan_is_refused():

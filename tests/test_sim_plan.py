@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from golden import accumulate as golden
-from golden.config import FloatFormat, FloatQuantizer, MacConfig, Rounding
+from golden.config import Encoding, FloatFormat, FloatQuantizer, MacConfig, Rounding
 from sim.kernels import product
 from sim.kernels.plan import plan_matmul
 from sim.kernels.reach import FLOAT32, FLOAT64, Reach, reach_of_cut, reach_of_results
@@ -180,7 +180,8 @@ def test_reach_of_results():
     """3 to nearest is 4 in e4m0, and 2 toward zero; halves are cut to at most the integer above."""
 
     def rounded(rounding):
-        quantizer = FloatQuantizer(format=FloatFormat(exp_bits=4, man_bits=0, bias=7), rounding=rounding)
+        number = FloatFormat(exp_bits=4, man_bits=0, bias=7, encoding=Encoding.NORMALS)
+        quantizer = FloatQuantizer(format=number, rounding=rounding, random_bits=None)
         return reach_of_results(quantizer, Reach(lsb=0, magnitude=3, significand_bits=2), 1)
 
     assert rounded(Rounding.NEAREST_EVEN).magnitude >= 4

@@ -1,238 +1,173 @@
-"""Which float arithmetic computes a configuration exactly, and the proof obligations for it.
+"""Which way a product is computed: a property of the configuration, the length and the operands' range.
 
-Floating-point hardware is exact where every number it produces is a multiple of one power of two
-and short enough for the significand. This module derives, from the configuration and the length of
-the sum alone, whether that holds at each step of the contract, in float32 or else in float64, and
-otherwise says why not.
+The ways, fastest first. Each has a function that says when it equals the contract, or why not.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
 
-from golden.config import (
-    Accumulator,
-    FixedAccumulator,
-    FixedFormat,
-    FloatAccumulator,
-    FloatFormat,
-    FloatQuantizer,
-    Format,
-    MacConfig,
-    Overflow,
-    Rounding,
-)
-from sim.kernels.reach import FLOAT32, FLOAT64, Lane, NotExact, Reach, reach_of_cut, reach_of_results
+import torch
 
-__all__ = ["FixedStep", "FloatStep", "Plan", "RoundTo", "plan_matmul"]
+from golden.config import ConfigError, FixedAccumulator, MacConfig, Overflow
+from sim.kernels.lanes import DOUBLE, HALF, SINGLE, Extent, Lane, LanePlan, NotExact, plan_lane, plan_sums
+from sim.kernels.library import instruction_sets
+
+__all__ = ["Path", "Plan", "explain", "plan_product", "vector_units", "ways"]
+
+#: Bounds are computed in float64, whose exponents reach a little more than twice as far.
+_FARTHEST_EXPONENT = 450
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RoundTo:
-    """Rounding to a float format, in the constants of a lane: see :mod:`sim.kernels.steps`."""
+class Path(Enum):
+    """Ways to compute a product."""
 
-    keep_mask: int | None  #: The kept bits, toward zero. None: to nearest even.
-    magic: float  #: To nearest even: this times the power of two of a number pushes out its low bits.
-    flush: float  #: The largest magnitude that becomes zero.
-    maximum: float
-    growth: float  #: A rounding raises a magnitude by at most this part of it.
-
-    @classmethod
-    def of(cls, quantizer: FloatQuantizer | FloatAccumulator, exact: Reach, lane: Lane) -> RoundTo:
-        """For numbers of reach ``exact``; raises :class:`NotExact`."""
-        number = quantizer.format
-        Reach.of(number).need(lane, f"{number.name}")
-        if number.flush_value < 2.0**lane.min_exponent:
-            raise NotExact(f"{number.name} flushes below 2**{lane.min_exponent}")
-        discard = lane.man_bits - number.man_bits
-        if quantizer.rounding is Rounding.TOWARD_ZERO:
-            mask, magic, growth = -(1 << discard), 0.0, 0.0
-        else:
-            if discard < 2:
-                raise NotExact(f"rounding {number.name} to nearest leaves no room for the carry")
-            if exact.max_exponent + discard + 1 > lane.max_exponent:
-                raise NotExact("rounding to nearest overflows")
-            mask, magic, growth = None, 1.5 * 2.0**discard, 2.0 ** -(number.man_bits + 1)
-        return cls(
-            keep_mask=mask, magic=magic, flush=number.flush_value, maximum=number.max_value, growth=growth
-        )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FloatStep:
-    """acc + addend, then a rounding to the accumulator's float format."""
-
-    round_to: RoundTo
-    guarded_bits: int | None  #: M + g: first cut both to this many bits below the top of the larger.
-    corrected: bool  #: The lane's sum is rounded; put right with its error, which the lane can tell.
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FixedStep:
-    """acc + cut(addend) in units of the accumulator's lsb, then saturated or wrapped."""
-
-    cut: Rounding | None  #: None: addends are multiples of the lsb already.
-    low: int
-    high: int
-    wrap: bool
+    SUMS = "sums"  #: Exact sums of all products, in any order, wrapped once at the end.
+    SHORT = "short"  #: Saturating 16-bit integers.
+    HALF = "half"  #: Step by step in vectors of binary16.
+    SINGLE = "single"  #: Step by step in vectors of binary32.
+    DOUBLE = "double"  #: Step by step in vectors of binary64.
+    SCALAR = "scalar"  #: Step by step on integers, one output at a time: any configuration.
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """How a matrix product is computed in a lane with the contract's result."""
+    """A way, and what it takes."""
 
-    lane: Lane
-    product: RoundTo | None  #: None: nothing to do, since every exact product is in the format.
-    inner: FloatStep | FixedStep
-    outer: FloatStep | FixedStep
-    inner_unit: int  #: Inside a chunk numbers are held as multiples of 2**inner_unit,
-    outer_unit: int  #: between chunks of 2**outer_unit.
-    additive: bool  #: Sums are exact in float64 in any order, unless they saturate.
-    lazy_wrap: bool  #: One wrap at the end of a chunk is enough.
-    chunk_in_range: bool  #: No sum of one chunk leaves the accumulator's range.
-    all_in_range: bool  #: No sum of all products does.
-
-    @property
-    def merged(self) -> bool:
-        """The outer steps add nothing: all products may be summed at once, unless they saturate."""
-        return self.additive and self.outer == self.inner and self.outer_unit == self.inner_unit
-
-    @property
-    def one_product(self) -> bool:
-        """The whole is one matrix product of the lane, wrapped at the end."""
-        return self.merged and (self.inner.wrap or self.all_in_range)
-
-    @property
-    def description(self) -> str:
-        if self.one_product:
-            return "one matrix product in float64: its sums are exact in any order"
-        if self.additive and (self.inner.wrap or self.chunk_in_range):
-            return "a matrix product in float64 for each chunk: its sums are exact in any order"
-        name = str(self.lane.dtype).removeprefix("torch.")
-        corrected = any(isinstance(s, FloatStep) and s.corrected for s in (self.inner, self.outer))
-        detail = "rounded sums are corrected by their error" if corrected else "every sum is exact"
-        if self.merged:
-            detail += "; one matrix product for outputs that cannot saturate"
-        return f"steps along k in {name}: {detail}"
+    path: Path
+    reason: str  #: In words.
+    lanes: LanePlan | None = None  #: For HALF, SINGLE, DOUBLE, and SUMS.
+    shift: int = -1  #: For SHORT: see ``fmaq_job``.
 
 
-def plan_matmul(config: MacConfig, length: int) -> tuple[Plan | None, str]:
-    """The fastest exact plan for sums of ``length`` products, and why; None where there is none."""
-    reasons = []
-    for lane in (FLOAT32, FLOAT64):
-        try:
-            plan = _plan(config, max(length, 1), lane)
-        except NotExact as reason:
-            reasons.append(f"{reason} in {str(lane.dtype).removeprefix('torch.')}")
-        else:
-            return plan, plan.description
-    return None, f"golden steps: {'; '.join(reasons)}"
+def _need_sums(config: MacConfig, length: int, x: Extent, w: Extent) -> None:
+    """Raise :class:`NotExact` unless the result is the exact sum of all products, wrapped at the end.
+
+    So it is where nothing is cut, chunks end in the same accumulator, and the range is either not left
+    or wrapped, since reducing modulo 2**bits commutes with addition.
+    """
+    acc = config.accumulator
+    if not isinstance(acc, FixedAccumulator) or config.outer is not None:
+        raise NotExact("sums are rounded")
+    if config.product_lsb < acc.format.lsb:
+        raise NotExact("products are cut")
+    bound = length * x.largest * w.largest
+    if acc.overflow is Overflow.SATURATE and bound > acc.format.max_integer * 2.0**acc.format.lsb:
+        raise NotExact("sums may saturate")
 
 
-def _plan(config: MacConfig, length: int, lane: Lane) -> Plan:
-    inner, outer = config.accumulator, config.outer_accumulator
-    inner_unit, outer_unit = _unit(inner), _unit(outer)
-    x, w = Reach.of(config.x).scaled(-inner_unit), Reach.of(config.w)
-    x.need(lane, f"{config.x.name}")
-    w.need(lane, f"{config.w.name}")
-    addend = x.times(w)
-    addend.need(lane, "the exact product")
-    round_product = None
-    if config.product is not None and not _identity(config):
-        round_product = RoundTo.of(config.product, addend, lane)
-        addend = reach_of_results(config.product, addend, 1)
-    chunk = min(config.chunk_size, length)
-    inner_step = _step(inner, addend, chunk, lane)
-    chunk_sum = reach_of_results(inner, addend, chunk).scaled(inner_unit - outer_unit)
-    chunk_sum.need(lane, "a chunk's sum")
-    outer_step = _step(outer, chunk_sum, -(-length // chunk), lane)
-    additive = lazy_wrap = False
-    if isinstance(inner_step, FixedStep):
-        additive = inner_step.cut is None and _summable(addend, length, inner, FLOAT64)
-        lazy_wrap = inner_step.wrap and _summable(reach_of_cut(addend), chunk, inner, lane)
+def _short_shift(config: MacConfig, x: Extent, w: Extent) -> int:
+    """The left shift that lets 16-bit saturation be the accumulator's, or -1: saturate by limits.
+
+    A sum of P bits times 2**(16 - P) saturates at the ends of 16 bits; bits below are no part of it. Raises
+    :class:`NotExact` unless operands and products fit 16 bits and nothing is cut.
+    """
+    acc = config.accumulator
+    if not isinstance(acc, FixedAccumulator) or acc.overflow is Overflow.WRAP or acc.format.bits > 16:
+        raise NotExact("no saturating integers of 16 bits or less")
+    if config.outer is not None or config.product_lsb != acc.format.lsb:
+        raise NotExact("products are cut or shifted")
+    most = x.largest * w.largest * 2.0**-config.product_lsb
+    units = max(x.largest * 2.0**-config.x.lsb_exponent, w.largest * 2.0**-config.w.lsb_exponent)
+    if max(most, units) > 2**15 - 1:
+        raise NotExact("products of more than 16 bits")
+    shift = 16 - acc.format.bits
+    if max(most, w.largest * 2.0**-config.w.lsb_exponent) * 2**shift <= 2**15 - 1:
+        return shift
+    return -1
+
+
+def _sums(config: MacConfig, length: int, x: Extent, w: Extent) -> Plan:
+    _need_sums(config, length, x, w)
+    try:
+        lanes = plan_sums(config, length, x, w, SINGLE)
+    except NotExact:
+        lanes = plan_sums(config, length, x, w, DOUBLE)
+    how = "and wrapped once" if config.accumulator.overflow is Overflow.WRAP else "and none can overflow"
     return Plan(
-        lane=lane,
-        product=round_product,
-        inner=inner_step,
-        outer=outer_step,
-        inner_unit=inner_unit,
-        outer_unit=outer_unit,
-        additive=additive,
-        lazy_wrap=lazy_wrap,
-        chunk_in_range=additive and _in_range(addend, chunk, inner_step),
-        all_in_range=additive and _in_range(addend, length, inner_step),
+        path=Path.SUMS, lanes=lanes, reason=f"plain sums: exact in {lanes.lane.name} in any order, {how}"
     )
 
 
-def _unit(accumulator: Accumulator) -> int:
-    return accumulator.format.lsb if isinstance(accumulator, FixedAccumulator) else 0
+def _short(config: MacConfig, x: Extent, w: Extent) -> Plan:
+    shift = _short_shift(config, x, w)
+    how = "saturated by the processor" if shift >= 0 else "saturated by comparison"
+    return Plan(path=Path.SHORT, shift=shift, reason=f"steps in 16-bit integers, {how}")
 
 
-def _in_range(addend: Reach, count: int, step: FixedStep) -> bool:
-    return addend.magnitude * count << addend.lsb <= step.high
+def _steps(config: MacConfig, length: int, x: Extent, w: Extent, lane: Lane, *, count: bool) -> Plan:
+    lanes = plan_lane(config, length, x, w, lane, count=count)
+    path = {HALF: Path.HALF, SINGLE: Path.SINGLE, DOUBLE: Path.DOUBLE}[lane]
+    return Plan(path=path, lanes=lanes, reason=f"steps in vectors of {lane.name}{lanes.remark}")
 
 
-def _step(accumulator: Accumulator, addend: Reach, count: int, lane: Lane) -> FloatStep | FixedStep:
-    if isinstance(accumulator, FixedAccumulator):
-        return _fixed_step(accumulator, addend, count, lane)
-    number = accumulator.format
-    exact = reach_of_results(accumulator, addend, count).plus(addend)
-    guarded_bits, corrected = None, False
-    if accumulator.alignment_bits is not None:
-        guarded_bits = number.man_bits + accumulator.alignment_bits
-        # Multiples of 2**(k - guarded_bits) below 2**(k + 2): so many bits hold their sum.
-        if guarded_bits + 2 > lane.significand_bits:
-            raise NotExact(f"a sum of {guarded_bits + 2} bits")
-        # k runs over all exponents of the addends; scaling by either power must stay normal.
-        if max(exact.max_exponent, -exact.lsb) + guarded_bits + 1 >= lane.max_exponent:
-            raise NotExact(f"alignment from 2**{exact.lsb} to 2**{exact.max_exponent}")
-    elif exact.significand_bits > lane.significand_bits:
-        # Rounding to odd and then to M + 1 bits is one rounding if two more bits are there.
-        if lane is not FLOAT64 or number.significand_bits + 2 > lane.significand_bits:
-            raise NotExact(f"acc + product needs {exact.significand_bits} bits")
-        corrected = True
-    bounds = replace(exact, significand_bits=0)  # the bits have been dealt with; the range has not
-    bounds.need(lane, "acc + product")
-    return FloatStep(
-        round_to=RoundTo.of(accumulator, exact, lane),
-        guarded_bits=guarded_bits,
-        corrected=corrected,
-    )
+def _need_moderate(config: MacConfig, x: Extent, w: Extent) -> None:
+    """Raise :class:`NotExact` for exponents with which bounds would leave float64's range."""
+    parts = (config.product, config.accumulator, config.outer_accumulator)
+    exponents = [part.format.bias for part in parts if part is not None]
+    exponents += [x.top, x.bottom, w.top, w.bottom, config.x.lsb_exponent, config.w.lsb_exponent]
+    farthest = max(exponents, key=abs)
+    if abs(farthest) > _FARTHEST_EXPONENT:
+        raise NotExact(f"exponents as far out as {farthest}")
 
 
-def _fixed_step(accumulator: FixedAccumulator, addend: Reach, count: int, lane: Lane) -> FixedStep:
-    number: FixedFormat = accumulator.format
-    wrap = accumulator.overflow is Overflow.WRAP
-    exact = reach_of_results(accumulator, addend, count).plus(reach_of_cut(addend))
-    if wrap:
-        half = 2 ** (number.bits - 1)  # see steps.wrap
-        exact = exact.plus(Reach(lsb=0, magnitude=half, significand_bits=0))
-    if exact.significand_bits > lane.significand_bits:
-        raise NotExact(f"acc + product needs {exact.significand_bits} bits")
-    return FixedStep(
-        cut=accumulator.rounding if addend.lsb < 0 else None,
-        low=number.min_integer,
-        high=number.max_integer,
-        wrap=wrap,
-    )
+def ways(
+    config: MacConfig, length: int, x: Extent, w: Extent, *, count: bool = False, isa: str | None = None
+) -> tuple[list[Plan], list[str]]:
+    """Every way that equals the contract, the fastest first, and why those before it do not."""
+    isa = isa or instruction_sets()[0]
+    tries: dict[str, Callable[[], Plan]] = {}
+    if not count:
+        tries["plain sums"] = lambda: _sums(config, length, x, w)
+        tries["16-bit integers"] = lambda: _short(config, x, w)
+    if isa == "avx512fp16" and not count:
+        tries[HALF.name] = lambda: _steps(config, length, x, w, HALF, count=False)
+    for lane in (SINGLE, DOUBLE):
+        tries[lane.name] = lambda lane=lane: _steps(config, length, x, w, lane, count=count)
+    plans, reasons = [], []
+    if isa == "generic":
+        tries, reasons = {}, ["this processor has no vector type that is used"]
+    for name, attempt in tries.items():
+        try:
+            _need_moderate(config, x, w)
+            plans.append(attempt())
+        except NotExact as reason:
+            if not plans:
+                reasons.append(f"not {name}: {reason}")
+    return [*plans, Plan(path=Path.SCALAR, reason="steps on integers, one by one")], reasons
 
 
-def _summable(addend: Reach, count: int, accumulator: FixedAccumulator, lane: Lane) -> bool:
-    """The lane holds every sum of ``count`` addends, and what :func:`sim.kernels.steps.wrap` adds to it."""
-    half = 2 ** (accumulator.format.bits - 1) if accumulator.overflow is Overflow.WRAP else 0
-    total = addend.repeated(count).plus(Reach(lsb=0, magnitude=half, significand_bits=0))
-    return total.significand_bits <= lane.significand_bits
+@lru_cache(maxsize=1 << 14)
+def plan_product(
+    config: MacConfig, length: int, x: Extent, w: Extent, *, count: bool = False, isa: str | None = None
+) -> Plan:
+    """The fastest way that equals the contract for sums of ``length`` products of such operands.
+
+    ``count``: with the events of each step. ``isa``: an instruction set other than the machine's widest.
+    """
+    return ways(config, length, x, w, count=count, isa=isa)[0][0]
 
 
-def _identity(config: MacConfig) -> bool:
-    """Every exact product is a value of the product quantizer's format."""
-    exact, kept = Reach.of(config.x).times(Reach.of(config.w)), config.product.format
-    if exact.significand_bits > kept.man_bits + 1 or exact.max_exponent > kept.max_exponent - 1:
-        return False
-    smallest = _least_exponent(config.x) + _least_exponent(config.w)
-    return smallest > -kept.bias
+def explain(config: MacConfig, length: int, x: float | None = None, w: float | None = None) -> str:
+    """Which way sums of ``length`` products are computed, and why the faster ones are not.
+
+    ``x`` and ``w`` are the operands' largest magnitudes; None: all that their formats hold.
+    """
+    if length < 0:
+        raise ConfigError(f"a sum has 0 products or more, not {length}")
+    extents = []
+    for number, largest in ((config.x, x), (config.w, w)):
+        extent = Extent.of(number)
+        if largest is not None and not 0 <= largest <= extent.largest:
+            raise ConfigError(f"{number.name} holds magnitudes up to {extent.largest}, not {largest}")
+        extents.append(extent if largest is None else Extent(largest=largest, smallest=extent.smallest))
+    plans, reasons = ways(config, length, *extents)
+    return "; ".join([plans[0].reason, *reasons])
 
 
-def _least_exponent(number: Format) -> int:
-    """floor(log2) of the smallest nonzero magnitude."""
-    return number.min_exponent if isinstance(number, FloatFormat) else number.lsb
+def vector_units() -> bool:
+    """Whether torch's product of 8-bit integers is exact here: without VNNI it may saturate inside."""
+    return bool(torch.cpu._is_vnni_supported())
