@@ -1,4 +1,7 @@
-"""Images to classify: handwritten digits, which come with scikit-learn, and Fashion-MNIST where it is."""
+"""Images to classify: handwritten digits, which come with scikit-learn, and Fashion-MNIST where it is.
+
+Data sets that pretrained networks are judged on are in :mod:`sim.benchmark_data`.
+"""
 
 from __future__ import annotations
 

@@ -33,7 +33,8 @@ def exponent_that_fits(largest: float, significand: float) -> int:
 
 def bias_that_fits(number: FloatFormat, largest: float) -> int:
     """The largest bias at which the format reaches ``largest``: the paper's flexible bias."""
-    return number.max_exp_code - exponent_that_fits(largest, 2 - 2.0**-number.man_bits)
+    significand = number.max_value / 2.0**number.max_exponent
+    return number.max_exponent + number.bias - exponent_that_fits(largest, significand)
 
 
 def fit_operands(

@@ -2,6 +2,7 @@
 
 import ast
 import operator
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from golden.codes import decode
 from golden.config import MacConfig, parse_format
 from golden.datapath import exact_accumulator, offset_ranges
 from tests import oracle
+from tests.test_golden_codes import OUTSIDE
 
 PAGE = Path(__file__).parent.parent / "docs" / "arithmetic.md"
 HEADER = ["quantity", "of", "x", "w", "is"]
@@ -116,9 +118,14 @@ def test_the_table_was_found():
     }
 
 
+def test_outside_formats_are_those_that_torch_is_compared_with():
+    rows = re.findall(r"^\| [^|]+ \| `(\w+)` \| `(\w+)` \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {name: getattr(torch, theirs) for name, theirs in rows} == OUTSIDE
+
+
 def test_names_in_the_grammar_table_are_names():
     text = PAGE.read_text(encoding="utf-8")
     grammar = text.split("## Names")[1].split("## Rounding")[0]
     assert MacConfig.parse("e3m4_e3m4_p_e4m7b12_rz_a_e4m7b10_rz_c16").name in grammar
-    for name in ("e4m7", "e4m7b10", "e4m7bn3", "int8", "uint8", "int20ln8"):
+    for name in ("e4m7", "e4m7b10", "e4m7bn3", "e4m7sb10", "e4m3fn", "int8", "uint8", "int20ln8"):
         assert f"`{name}`" in grammar and parse_format(name).name == name

@@ -33,7 +33,7 @@ INTEGERS = (("int5", "int5"), ("uint4", "int6"), ("uint5", "uint3"))
 #: Bits of the significand that comes in, and the target: rounding, keeping and padding.
 QUANTIZERS = list(product(((6, "e2m2"), (4, "e3m3"), (3, "e2m4"), (5, "e3m0")), FLOAT_ROUNDINGS))
 EXPONENTS = range(-6, 12)
-CUTS = list(product((-1, 0, 1, 3, 8), Rounding))
+CUTS = list(product((-1, 0, 1, 3, 8), (Rounding.TOWARD_ZERO, Rounding.NEAREST_EVEN, Rounding.FLOOR)))
 ADDERS = list(product((4, 7), Overflow))
 
 #: Inner and outer accumulator: every kind of addition, of addends finer and coarser than the sum.

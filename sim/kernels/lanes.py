@@ -313,8 +313,8 @@ def _float_step(
         case Rounding.TOWARD_ZERO:
             step.way = Way.SUB_RZ if number.subnormals else Way.RZ
         case Rounding.NEAREST_EVEN:
-            if number.man_bits > lane.bits - 2:
-                raise NotExact(f"no room for a tie of {number.man_bits} mantissa bits")
+            if not 1 <= number.man_bits <= lane.bits - 2:  # of none, the kept bit is the hidden one
+                raise NotExact(f"no bit tells ties of {number.man_bits} mantissa bits")
             step.way = Way.SUB_RNE if number.subnormals else Way.RNE
         case Rounding.STOCHASTIC:
             if number.subnormals:

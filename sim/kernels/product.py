@@ -190,6 +190,7 @@ def _job(config: MacConfig, plan: Plan, x: Extent, w: Extent, random: RandomWord
         job.path, job.shift = 3, plan.shift
         job.x_scale, job.w_scale = 2.0**-config.x.lsb_exponent, 2.0**-config.w.lsb_exponent
         job.out_scale = 2.0**config.product_lsb
+        job.plain_out = int(abs(config.product_lsb) <= 100)
     elif lanes is not None:
         job.path, job.underflows = lanes.lane.path, int(lanes.underflows)
         job.x_scale, job.w_scale = 2.0**lanes.x_shift, 2.0**lanes.w_shift

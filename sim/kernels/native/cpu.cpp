@@ -301,6 +301,32 @@ inline void copy_run(T* to, const T* from, int length) {
     for (int j = 0; j < length; j++) to[j] = from[j];
 }
 
+// Where the lines first .. first + WIDTH - 1 of a side are, and the runs of them that are neighbours in memory.
+template <int WIDTH>
+struct Lines {
+    int64_t at[WIDTH];
+    int starts[WIDTH + 1], filled, runs = 0;
+
+    Lines(const fmaq_job& job, const Side& side, int64_t first) {
+        const int64_t left = side.count - first;
+        filled = left < WIDTH ? static_cast<int>(left) : WIDTH;
+        for (int j = 0; j < filled; j++) {
+            at[j] = offset_of(job, side, first + j);
+            if (j == 0 || at[j] != at[j - 1] + 1) starts[runs++] = j;
+        }
+        starts[runs] = filled;
+    }
+
+    template <class S>
+    void load(const S* source, S* line) const {
+        if (runs * 4 <= filled)
+            for (int run = 0; run < runs; run++)
+                copy_run<WIDTH>(line + starts[run], source + at[starts[run]], starts[run + 1] - starts[run]);
+        else
+            for (int j = 0; j < filled; j++) line[j] = source[at[j]];
+    }
+};
+
 // Packs lines first .. first + WIDTH - 1 of a side as out[k][WIDTH]; those past the end are zero. For each
 // chunk, norms has the largest root of the sum of squares and the largest magnitude of these lines, both over the
 // largest magnitude of the operand.
@@ -308,15 +334,7 @@ template <class L, int WIDTH, class S>
 void pack(const fmaq_job& job, const Side& side, const S* data, int64_t first, typename L::T* out, float* norms) {
     using Wide = typename L::Wide;
     using Both = std::conditional_t<(sizeof(S) > sizeof(Wide)), S, Wide>;
-    int64_t at[WIDTH];
-    const int64_t left = side.count - first;
-    const int filled = left < WIDTH ? static_cast<int>(left) : WIDTH;
-    for (int j = 0; j < filled; j++) at[j] = offset_of(job, side, first + j);
-    int starts[WIDTH + 1], runs = 0;  // of neighbours in memory
-    for (int j = 0; j < filled; j++)
-        if (j == 0 || at[j] != at[j - 1] + 1) starts[runs++] = j;
-    starts[runs] = filled;
-    const bool in_runs = runs * 4 <= filled;
+    const Lines<WIDTH> lines(job, side, first);
     const Both scale = static_cast<Both>(side.scale);
     const Wide norm = static_cast<Wide>(side.norm / side.scale);
     alignas(64) S line[WIDTH] = {};
@@ -326,12 +344,7 @@ void pack(const fmaq_job& job, const Side& side, const S* data, int64_t first, t
         const int64_t to = from + job.chunk < job.k ? from + job.chunk : job.k;
         for (int j = 0; j < WIDTH; j++) squares[j] = most[j] = 0;
         for (int64_t k = from; k < to; k++, out += WIDTH) {
-            const S* source = data + side.k[k];
-            if (in_runs)
-                for (int run = 0; run < runs; run++)
-                    copy_run<WIDTH>(line + starts[run], source + at[starts[run]], starts[run + 1] - starts[run]);
-            else
-                for (int j = 0; j < filled; j++) line[j] = source[at[j]];
+            lines.load(data + side.k[k], line);
             for (int j = 0; j < WIDTH; j++) scaled[j] = static_cast<Wide>(static_cast<Both>(line[j]) * scale);
             L::template narrow<WIDTH>(scaled, out);
             for (int j = 0; j < WIDTH; j++) {
@@ -341,7 +354,7 @@ void pack(const fmaq_job& job, const Side& side, const S* data, int64_t first, t
             }
         }
         float square = 0, magnitude = 0;
-        for (int j = 0; j < filled; j++) {
+        for (int j = 0; j < lines.filled; j++) {
             square = squares[j] > square ? squares[j] : square;
             magnitude = most[j] > magnitude ? most[j] : magnitude;
         }
@@ -625,6 +638,17 @@ __attribute__((noinline)) void tile_short(const int16_t* rows, const int16_t* la
         for (int v = 0; v < VECTORS; v++) Short::store(out + (r * VECTORS + v) * Short::W, total[r][v]);
 }
 
+// Lanes as integers, out[k][WIDTH].
+template <int WIDTH, class S>
+void pack_short(const fmaq_job& job, const Side& side, const Lines<WIDTH>& lines, const S* data, int shift, int16_t* out) {
+    const S factor = static_cast<S>(side.scale * (side.is_x ? 1 : 1 << shift));
+    alignas(64) S line[WIDTH] = {};
+    for (int64_t k = 0; k < job.k; k++, out += WIDTH) {
+        lines.load(data + side.k[k], line);
+        for (int j = 0; j < WIDTH; j++) out[j] = static_cast<int16_t>(static_cast<int32_t>(line[j] * factor));
+    }
+}
+
 int run_short(const fmaq_job& job) {
     constexpr int ROWS = Short::ROWS, WIDTH = VECTORS * Short::W;
     const auto padded = [](int64_t lanes) { return (lanes + WIDTH - 1) / WIDTH * WIDTH; };
@@ -672,20 +696,9 @@ int run_short(const fmaq_job& job) {
                 if (no_memory) continue;
                 const int filled = lanes - first < WIDTH ? static_cast<int>(lanes - first) : WIDTH;
                 if (panel != packed_panel) {
-                    int64_t at[WIDTH];
-                    for (int j = 0; j < filled; j++) at[j] = offset_of(job, lane_side, first + j);
-                    const bool even = filled == WIDTH && at[WIDTH - 1] - at[0] == WIDTH - 1 && !lane_side.is_double;
-                    for (int64_t k = 0; k < job.k; k++) {
-                        int16_t* to = packed + k * WIDTH;
-                        if (even && !lanes_are_x) {
-                            const float* from = static_cast<const float*>(lane_side.data) + at[0] + lane_side.k[k];
-                            const float factor = static_cast<float>(lane_side.scale * (1 << shift));
-                            for (int j = 0; j < WIDTH; j++) to[j] = static_cast<int16_t>(static_cast<int>(from[j] * factor));
-                            continue;
-                        }
-                        for (int j = 0; j < filled; j++) to[j] = number(lane_side, at[j] + lane_side.k[k]);
-                        for (int j = filled; j < WIDTH; j++) to[j] = 0;
-                    }
+                    const Lines<WIDTH> lines_of(job, lane_side, first);
+                    if (lane_side.is_double) pack_short(job, lane_side, lines_of, static_cast<const double*>(lane_side.data), shift, packed);
+                    else pack_short(job, lane_side, lines_of, static_cast<const float*>(lane_side.data), shift, packed);
                     packed_panel = panel;
                 }
                 alignas(64) int16_t out[ROWS * WIDTH];
@@ -696,6 +709,14 @@ int run_short(const fmaq_job& job) {
                     for (int r = 0; r < ROWS && tile * ROWS + r < rows; r++) {
                         const int64_t row = tile * ROWS + r;
                         const int64_t base = b * job.out_batch + (lanes_are_x ? row * job.out_n : out_offset(job, row));
+                        const int64_t last = lanes_are_x ? out_offset(job, first + filled - 1) : (first + filled - 1) * job.out_n;
+                        const int64_t begin = lanes_are_x ? out_offset(job, first) : first * job.out_n;
+                        if (job.plain_out && !job.out_double && filled == WIDTH && last - begin == WIDTH - 1) {
+                            float* to = static_cast<float*>(job.out) + base + begin;
+                            const float unit = static_cast<float>(job.out_scale);
+                            for (int j = 0; j < WIDTH; j++) to[j] = static_cast<float>(out[r * WIDTH + j] >> shift) * unit;
+                            continue;
+                        }
                         for (int j = 0; j < filled; j++) {
                             const int64_t to = base + (lanes_are_x ? out_offset(job, first + j) : (first + j) * job.out_n);
                             const double value = static_cast<double>(out[r * WIDTH + j] >> shift) * job.out_scale * job.out_scale_rest;

@@ -107,6 +107,7 @@ int quantize_typed(const fmaq_operand& o, D* out) {
     const uint64_t keep = ~((uint64_t(1) << dropped) - 1);
     int bad = 0;
     const bool is_float = o.kind == 1, grid = o.subnormals != 0;
+    const double magic = 0x1.8p52;  // pushes out what is below 1, to the nearest
     const double scale = o.scale, unit = o.unit, low = o.low, high = o.high, largest = o.largest, smallest = o.smallest;
 #pragma omp parallel for num_threads(o.threads) reduction(| : bad) if (o.n > 65536)
     for (int64_t j = 0; j < o.n; j++) {
@@ -118,12 +119,13 @@ int quantize_typed(const fmaq_operand& o, D* out) {
             std::memcpy(&bits, &v, 8);
             bits = (bits + half + (bits >> dropped & 1)) & keep;
             std::memcpy(&r, &bits, 8);
-            if (grid) r = std::fabs(v) < smallest ? std::nearbyint(v / unit) * unit : r;
+            if (grid) r = std::fabs(v) < smallest ? ((v / unit + magic) - magic) * unit : r;
             r = r > largest ? largest : r < -largest ? -largest : r;
             r = !grid && std::fabs(r) < smallest ? 0 : r;
         } else {
-            r = std::nearbyint(v / unit);
-            r = (r > high ? high : r < low ? low : r) * unit;
+            r = v / unit;
+            r = r > high ? high : r < low ? low : r;
+            r = ((r + magic) - magic) * unit;
         }
         out[j] = static_cast<D>(r + 0.0);
     }

@@ -84,11 +84,14 @@ static inline typename L::V flushed(typename L::V s, const Step<L>& c) {
     return s;
 }
 
-template <int WAY, class L>
+template <int WAY, class L, bool GUARD = false>
 static inline typename L::V finish(typename L::V s, const Step<L>& c, typename L::V word, bool saturate) {
     using V = typename L::V;
     V r;
-    if constexpr (WAY == W_RZ) {
+    if constexpr (GUARD) {
+        r = rounded<WAY, L>(s, c, word);
+        r = L::less(L::abs(r), c.smallest, L::set(0), r);
+    } else if constexpr (WAY == W_RZ) {
         r = L::keep_if(s, c.test, c.keep);
     } else if constexpr (WAY == W_SR) {
         r = L::keep_if(L::addi(s, word), c.test, c.keep);
@@ -200,7 +203,8 @@ static inline bool stays_below(double bound, double growth, double maximum) {
 }
 
 // CHECK 0: products neither overflow nor underflow; 1: they do not overflow; 2: anything.
-template <class L, int PROD, int INNER, int CHECK, bool SAT>
+// GUARD: addends are cut before they are added, and flushing is by comparison.
+template <class L, int PROD, int INNER, int CHECK, bool SAT, bool GUARD>
 __attribute__((noinline)) static void chunk_loop(const Tile<L>& t, int64_t from, int64_t to, const Step<L>& product,
                                                  const Step<L>& inner, typename L::T* sums) {
     using V = typename L::V;
@@ -237,7 +241,8 @@ __attribute__((noinline)) static void chunk_loop(const Tile<L>& t, int64_t from,
                 }
                 V s;
                 if constexpr (PROD == W_NONE) {
-                    s = L::fma(x, w[v], acc[r][v]);
+                    if constexpr (GUARD) s = aligned_sum<L>(acc[r][v], L::mul(x, w[v]), inner);
+                    else s = L::fma(x, w[v], acc[r][v]);
                 } else {
                     V p = L::mul(x, w[v]);
                     if constexpr (PROD == W_SR)
@@ -246,10 +251,13 @@ __attribute__((noinline)) static void chunk_loop(const Tile<L>& t, int64_t from,
                     if constexpr (PROD == W_RNE) p = L::add_odd(p, product.low_half, product.odd, product.dropped);
                     if constexpr (PROD != W_EXACT) p = L::and_(p, product.keep);
                     if constexpr (CHECK == 2) p = L::limit(p, product.max);
-                    s = CHECK ? L::fma_if(p, product.test, inner.scale, acc[r][v])
-                              : L::fma(p, inner.scale, acc[r][v]);
+                    if constexpr (GUARD)
+                        s = aligned_sum<L>(acc[r][v], L::mul(L::keep_if(p, product.test, product.keep), inner.scale), inner);
+                    else
+                        s = CHECK ? L::fma_if(p, product.test, inner.scale, acc[r][v])
+                                  : L::fma(p, inner.scale, acc[r][v]);
                 }
-                acc[r][v] = finish<INNER, L>(s, inner, word, SAT);
+                acc[r][v] = finish<INNER, L, GUARD>(s, inner, word, SAT);
             }
         }
     }
@@ -310,12 +318,12 @@ template <class L>
 using ChunkLoop = void (*)(const Tile<L>&, int64_t, int64_t, const Step<L>&, const Step<L>&, typename L::T*);
 
 // [check][sat], or null where only chunk_any will do.
-template <class L, int PROD, int INNER>
+template <class L, int PROD, int INNER, bool GUARD = false>
 static const ChunkLoop<L> (*loops())[2] {
     static const ChunkLoop<L> table[3][2] = {
-        {chunk_loop<L, PROD, INNER, 0, false>, chunk_loop<L, PROD, INNER, 0, INNER <= W_FIXED_RNE>},
-        {chunk_loop<L, PROD, INNER, PROD ? 1 : 0, false>, chunk_loop<L, PROD, INNER, PROD ? 1 : 0, INNER <= W_FIXED_RNE>},
-        {chunk_loop<L, PROD, INNER, PROD ? 2 : 0, false>, chunk_loop<L, PROD, INNER, PROD ? 2 : 0, INNER <= W_FIXED_RNE>},
+        {chunk_loop<L, PROD, INNER, 0, false, GUARD>, chunk_loop<L, PROD, INNER, 0, INNER <= W_FIXED_RNE, GUARD>},
+        {chunk_loop<L, PROD, INNER, PROD ? 1 : 0, false, GUARD>, chunk_loop<L, PROD, INNER, PROD ? 1 : 0, INNER <= W_FIXED_RNE, GUARD>},
+        {chunk_loop<L, PROD, INNER, PROD ? 2 : 0, false, GUARD>, chunk_loop<L, PROD, INNER, PROD ? 2 : 0, INNER <= W_FIXED_RNE, GUARD>},
     };
     return table;
 }
@@ -329,7 +337,18 @@ static const ChunkLoop<L> (*find_loops(const Step<L>& product, const Step<L>& in
             default: return loops<L, W_RZ, W_RZ>();
         }
     } else {
-    if (inner.guard || (product.way != W_NONE && product.flush == 2)) return nullptr;
+    if (product.way != W_NONE && product.flush != 1) return nullptr;
+    if (inner.guard) {
+        if (inner.flush != 2) return nullptr;
+        switch (product.way * 16 + inner.way) {
+            case W_NONE * 16 + W_RZ: return loops<L, W_NONE, W_RZ, true>();
+            case W_EXACT * 16 + W_RZ:
+            case W_RZ * 16 + W_RZ: return loops<L, W_RZ, W_RZ, true>();
+            case W_NONE * 16 + W_RNE: return loops<L, W_NONE, W_RNE, true>();
+            case W_RNE * 16 + W_RNE: return loops<L, W_RNE, W_RNE, true>();
+        }
+        return nullptr;
+    }
     if (inner.way >= W_FIXED_RZ && inner.has_scale) return nullptr;
     switch (inner.way) {
         case W_FIXED_RZ: return loops<L, W_NONE, W_FIXED_RZ>();
