@@ -17,6 +17,7 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <immintrin.h>
 #endif
 #ifdef _OPENMP
 #include <omp.h>
@@ -63,15 +64,28 @@ struct fmaq_job {
 namespace fmaq {
 namespace {
 
-// Threads start and end in the default mode of the processor, whatever the caller's; it is restored.
-#if FMAQ_VECTORS
+// The floating-point mode of this thread: rounding, and whether subnormal numbers are kept. Threads compute in the
+// default mode, whatever the caller's, tiles of vectors in their own; what was there is restored.
 struct Mode {
+#if defined(__x86_64__)
     static constexpr unsigned DEFAULT = 0x1f80, TOWARD_ZERO_FLUSHED = 0x1f80 | 0x6000 | 0x8000 | 0x0040;
     unsigned saved = _mm_getcsr();
     explicit Mode(unsigned wanted) { _mm_setcsr(wanted); }
     ~Mode() { _mm_setcsr(saved); }
-};
+#elif defined(__aarch64__)
+    static constexpr uint64_t DEFAULT = 0;
+    uint64_t saved;
+    explicit Mode(uint64_t wanted) {
+        asm volatile("mrs %0, fpcr" : "=r"(saved));
+        asm volatile("msr fpcr, %0" : : "r"(wanted));
+    }
+    ~Mode() { asm volatile("msr fpcr, %0" : : "r"(saved)); }
+#else
+    static constexpr unsigned DEFAULT = 0;
+    explicit Mode(unsigned) {}
+    ~Mode() {}
 #endif
+};
 
 template <class T>
 struct Buffer {
@@ -168,9 +182,7 @@ int run_scalar(const fmaq_job& job) {
         const int64_t w_base = b * job.w_batch, x_base = b * job.x_batch;
 #pragma omp parallel num_threads(threads_of(job))
         {
-#if FMAQ_VECTORS
             Mode mode(Mode::DEFAULT);
-#endif
             Buffer<Operand> x_buffer;
             Operand* x = x_buffer.get(static_cast<size_t>(by_column ? K * N : K));
             Buffer<int64_t> count_buffer;
@@ -733,9 +745,7 @@ int run_short(const fmaq_job& job) {
 #endif  // FMAQ_VECTORS
 
 int run(const fmaq_job& job) {
-#if FMAQ_VECTORS
     Mode mode(Mode::DEFAULT);
-#endif
     if (job.planes) {
         Buffer<float> singles;
         Buffer<double> doubles;
@@ -792,13 +802,12 @@ extern "C" {
 int FMAQ_NAME(fmaq_run_, FMAQ_ISA)(const fmaq_job* job) { return fmaq::run(*job); }
 
 int FMAQ_NAME(fmaq_inspect_, FMAQ_ISA)(const fmaq_operand* operand, fmaq_extent* extent) {
+    fmaq::Mode mode(fmaq::Mode::DEFAULT);
     return fmaq::inspect(*operand, extent);
 }
 
 int FMAQ_NAME(fmaq_quantize_, FMAQ_ISA)(const fmaq_operand* operand, void* out) {
-#if FMAQ_VECTORS
     fmaq::Mode mode(fmaq::Mode::DEFAULT);
-#endif
     return fmaq::quantize_operand(*operand, out);
 }
 }

@@ -84,10 +84,11 @@ void inspect_typed(const fmaq_operand& o, fmaq_extent* extent) {
         return;
     }
     int bad = 0;
+    const double per_unit = 1 / o.unit, lowest = o.low, highest = o.high;  // the unit is a power of two
 #pragma omp parallel for num_threads(o.threads) reduction(| : bad) if (n > 65536)
     for (int64_t j = 0; j < n; j++) {
-        const double t = static_cast<double>(data[j]) / o.unit;
-        bad |= (t != std::trunc(t)) | !(t >= o.low) | !(t <= o.high);
+        const double t = static_cast<double>(data[j]) * per_unit;
+        bad |= (t != std::trunc(t)) | !(t >= lowest) | !(t <= highest);
     }
     extent->held = !bad;
 }
@@ -108,7 +109,7 @@ int quantize_typed(const fmaq_operand& o, D* out) {
     int bad = 0;
     const bool is_float = o.kind == 1, grid = o.subnormals != 0;
     const double magic = 0x1.8p52;  // pushes out what is below 1, to the nearest
-    const double scale = o.scale, unit = o.unit, low = o.low, high = o.high, largest = o.largest, smallest = o.smallest;
+    const double scale = o.scale, unit = o.unit, per_unit = 1 / o.unit, low = o.low, high = o.high, largest = o.largest, smallest = o.smallest;
 #pragma omp parallel for num_threads(o.threads) reduction(| : bad) if (o.n > 65536)
     for (int64_t j = 0; j < o.n; j++) {
         const double v = static_cast<double>(data[j]) / scale;
@@ -119,11 +120,11 @@ int quantize_typed(const fmaq_operand& o, D* out) {
             std::memcpy(&bits, &v, 8);
             bits = (bits + half + (bits >> dropped & 1)) & keep;
             std::memcpy(&r, &bits, 8);
-            if (grid) r = std::fabs(v) < smallest ? ((v / unit + magic) - magic) * unit : r;
+            if (grid) r = std::fabs(v) < smallest ? ((v * per_unit + magic) - magic) * unit : r;
             r = r > largest ? largest : r < -largest ? -largest : r;
             r = !grid && std::fabs(r) < smallest ? 0 : r;
         } else {
-            r = v / unit;
+            r = v * per_unit;
             r = r > high ? high : r < low ? low : r;
             r = ((r + magic) - magic) * unit;
         }

@@ -141,13 +141,14 @@ struct Statistics {
 };
 
 // One addition in any way, with statistics; `first` is the counter of its overflow.
-template <class L>
+template <class L, int WAY = ANY>
 static inline typename L::V add_any(typename L::V acc, typename L::V p, const Step<L>& c, typename L::V word,
                                     Statistics<L>* s, int first, int r, int v) {
     using V = typename L::V;
-    if (is_fixed(c.way)) {
+    const int way = WAY == ANY ? c.way : WAY;
+    if (is_fixed(way)) {
         if (c.has_scale) p = L::mul(p, c.scale);
-        const V total = L::add_fixed(acc, to_multiple<ANY, L>(p, c));
+        const V total = L::add_fixed(acc, to_multiple<WAY, L>(p, c));
         const V next = c.wrap ? L::wrap_fixed(total, c.bits, c.modulus) : L::limit_fixed(total, c.low, c.high);
         if (s) {
             const V zero = L::set(0);
@@ -158,8 +159,8 @@ static inline typename L::V add_any(typename L::V acc, typename L::V p, const St
         }
         return next;
     }
-    if (c.way == W_SUM) return L::fma(p, c.scale, acc);
-    if (c.way == W_WHOLE) {
+    if (way == W_SUM) return L::fma(p, c.scale, acc);
+    if (way == W_WHOLE) {
         const V total = L::fma(p, c.scale, acc), next = L::min(L::max(total, c.low), c.high);
         if (s) {
             L::tally(s->counts[first][r][v], L::differ(total, next));
@@ -170,7 +171,7 @@ static inline typename L::V add_any(typename L::V acc, typename L::V p, const St
     V sum, scaled = p;
     if (s || c.guard) scaled = L::mul(p, c.scale);
     sum = c.guard ? aligned_sum<L>(acc, scaled, c) : L::fma(p, c.scale, acc);
-    const V whole = flushed<L>(rounded<ANY, L>(sum, c, word), c);
+    const V whole = flushed<L>(rounded<WAY, L>(sum, c, word), c);
     const V next = c.sat ? L::limit(whole, c.max) : whole;
     if (s) {
         const V zero = L::set(0);
@@ -272,12 +273,14 @@ __attribute__((noinline)) static void chunk_loop(const Tile<L>& t, int64_t from,
 }
 
 // Any ways, chosen at run time, and statistics.
-template <class L>
+template <class L, int PROD = ANY, int INNER = ANY>
 __attribute__((noinline)) static void chunk_any(const Tile<L>& t, int64_t from, int64_t to, const Step<L>& product,
                                                 const Step<L>& inner, typename L::T* sums, Statistics<L>* s) {
     using V = typename L::V;
     constexpr int R = L::ROWS;
     const V zero = L::set(0);
+    const int product_way = PROD == ANY ? product.way : PROD, way = INNER == ANY ? inner.way : INNER;
+    if (INNER != ANY && (inner.guard || !s)) __builtin_unreachable();
     V acc[R][VECTORS];
     for (auto& row : acc)
         for (V& sum : row) sum = zero;
@@ -290,14 +293,14 @@ __attribute__((noinline)) static void chunk_any(const Tile<L>& t, int64_t from, 
                     return L::xor_(L::set(t.row_words[stage][k * R + r]),
                                    L::load(t.lane_words[stage] + (k * VECTORS + v) * L::W));
                 };
-                const V word = inner.way == W_SR ? word_of(INNER) : zero;
-                if (product.way == W_NONE && !s && !inner.guard && inner.way < W_FIXED_RZ) {
+                const V word = way == W_SR ? word_of(1) : zero;
+                if (product_way == W_NONE && !s && !inner.guard && way < W_FIXED_RZ) {
                     acc[r][v] = finish<ANY, L>(L::fma(x, w, acc[r][v]), inner, word, inner.sat);
                     continue;
                 }
                 V p = L::mul(x, w);
-                if (product.way != W_NONE) {
-                    p = flushed<L>(rounded<ANY, L>(p, product, product.way == W_SR ? word_of(PRODUCT) : zero), product);
+                if (product_way != W_NONE) {
+                    p = flushed<L>(rounded<PROD, L>(p, product, product_way == W_SR ? word_of(0) : zero), product);
                     if (s) {
                         if (product.sat) L::tally(s->counts[P_OVER][r][v], L::above(L::abs(p), product.max));
                         L::tally(s->counts[P_UNDER][r][v],
@@ -305,8 +308,8 @@ __attribute__((noinline)) static void chunk_any(const Tile<L>& t, int64_t from, 
                     }
                     if (product.sat) p = L::limit(p, product.max);
                 }
-                acc[r][v] = add_any<L>(acc[r][v], p, inner, word, s, I_OVER, r, v);
-                if (s) s->extend(0, r, v, is_fixed(inner.way) ? L::from_fixed(acc[r][v]) : acc[r][v]);
+                acc[r][v] = add_any<L, INNER>(acc[r][v], p, inner, word, s, I_OVER, r, v);
+                if (s) s->extend(0, r, v, is_fixed(way) ? L::from_fixed(acc[r][v]) : acc[r][v]);
             }
         }
     }
@@ -373,6 +376,27 @@ static const ChunkLoop<L> (*find_loops(const Step<L>& product, const Step<L>& in
     }
 }
 
+// The general loop, with the ways known that statistics are mostly asked of.
+template <class L>
+static auto find_steps(const Step<L>& product, const Step<L>& inner, bool count) {
+    using Steps = void (*)(const Tile<L>&, int64_t, int64_t, const Step<L>&, const Step<L>&, typename L::T*, Statistics<L>*);
+    Steps found = nullptr;
+    if constexpr (L::ANY_WAY) {
+        found = chunk_any<L>;
+        if (count && !inner.guard) {
+            switch (product.way * 16 + inner.way) {
+                case W_NONE * 16 + W_RZ: return Steps(chunk_any<L, W_NONE, W_RZ>);
+                case W_EXACT * 16 + W_RZ: return Steps(chunk_any<L, W_EXACT, W_RZ>);
+                case W_RZ * 16 + W_RZ: return Steps(chunk_any<L, W_RZ, W_RZ>);
+                case W_RNE * 16 + W_RNE: return Steps(chunk_any<L, W_RNE, W_RNE>);
+                case W_NONE * 16 + W_FIXED_RZ: return Steps(chunk_any<L, W_NONE, W_FIXED_RZ>);
+                case W_NONE * 16 + W_WHOLE: return Steps(chunk_any<L, W_NONE, W_WHOLE>);
+            }
+        }
+    }
+    return found;
+}
+
 // All chunks of a tile; `out` holds the outer sums [ROWS][WIDTH] at the end.
 template <class L>
 static void run_tile(const Tile<L>& t, const Step<L>& product, const Step<L>& inner, const Step<L>& outer,
@@ -384,6 +408,7 @@ static void run_tile(const Tile<L>& t, const Step<L>& product, const Step<L>& in
     alignas(64) T sums[R * VECTORS * L::W];
     for (int j = 0; j < R * VECTORS; j++) L::store(out + j * L::W, L::set(0));
     const auto* table = s ? nullptr : find_loops<L>(product, inner);
+    [[maybe_unused]] const auto steps = find_steps<L>(product, inner, s != nullptr);
     int64_t c = 0;
     for (int64_t from = 0; from < t.length; from += t.chunk, c++) {
         const int64_t to = from + t.chunk < t.length ? from + t.chunk : t.length;
@@ -395,7 +420,7 @@ static void run_tile(const Tile<L>& t, const Step<L>& product, const Step<L>& in
             const bool may_overflow = product.sat && !stays_below(largest, bounds_product.growth, bounds_product.limit);
             table[may_overflow ? 2 : underflows ? 1 : 0][may_saturate](t, from, to, product, inner, sums);
         } else if constexpr (L::ANY_WAY) {
-            chunk_any<L>(t, from, to, product, inner, sums, s);
+            steps(t, from, to, product, inner, sums, s);
         }
         for (int r = 0; r < R; r++) {
             for (int v = 0; v < VECTORS; v++) {
