@@ -8,7 +8,16 @@ from setuptools.command.build_ext import build_ext
 
 FOLDER = Path("sim/kernels/native")
 #: Exact arithmetic relies on each operation rounding as it is written: nothing contracted or reassociated.
-FLAGS = ["-std=c++17", "-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fvisibility=default"]
+FLAGS = [
+    "-std=c++17",
+    "-O3",
+    "-g0",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fopenmp",
+    "-fvisibility=default",
+]
 AVX2 = ["-mavx2", "-mfma", "-mbmi2"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mprefer-vector-width=512"]
 X86 = {"avx2": AVX2, "avx512": AVX512, "avx512fp16": [*AVX512, "-mavx512fp16"]}

@@ -257,7 +257,11 @@ BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (GoldenBack
 
 
 def find_backend(name: str) -> Backend:
-    """The backend of that name, or a :class:`ConfigError` that lists them."""
+    """The backend of that name; :class:`ConfigError` where there is none, or where it cannot run."""
+    if name == "cuda":
+        from sim.kernels.cuda import CudaBackend  # which looks for a card and a compiler
+
+        return CudaBackend()
     if name not in BACKENDS:
-        raise ConfigError(f"there is no backend called {name!r}; use {' or '.join(BACKENDS)}")
+        raise ConfigError(f"there is no backend called {name!r}; use {', '.join(BACKENDS)} or cuda")
     return BACKENDS[name]

@@ -1,4 +1,4 @@
-"""The kernels as torch operators: the same bits in eager mode, compiled, under autograd and as fake tensors."""
+"""The kernels as torch operators: the same bits in eager mode and compiled, gradients, fake tensors."""
 
 import pytest
 import torch

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ctypes import POINTER, Structure, c_double, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
 
 from golden.config import ConfigError
 
-__all__ = ["Extent", "Job", "LaneStep", "Operand", "Step", "call", "instruction_sets"]
+__all__ = ["Extent", "Job", "LaneStep", "Operand", "Step", "call", "default_mode", "instruction_sets"]
 
 
 class Step(Structure):
@@ -97,6 +99,24 @@ def _library() -> ctypes.CDLL:
     import torch  # noqa: F401 -- brings the OpenMP runtime that the library is to share
 
     return ctypes.CDLL(spec.origin)
+
+
+@contextmanager
+def default_mode() -> Iterator[None]:
+    """Round to nearest and keep subnormals, whatever the caller's mode, in what Python computes of a plan."""
+    set_mode = _set_mode()
+    old = set_mode(0, 1)
+    try:
+        yield
+    finally:
+        set_mode(old, 0)
+
+
+@cache
+def _set_mode():
+    function = _library().fmaq_set_mode
+    function.restype, function.argtypes = c_uint64, (c_uint64, ctypes.c_int)
+    return function
 
 
 @cache

@@ -1,8 +1,8 @@
 """The kernels as torch operators, ``torch.ops.fmaq``: under autograd, ``torch.compile`` and fake tensors.
 
-Operands are values that the configuration's formats hold (see :func:`sim.operands.quantize_operand`), float32 or
-float64; the result has the type of the first. Gradients are those of the exact product: the accumulator's
-roundings count as the identity.
+Operands are float32 or float64 values that the configuration's formats hold (see
+:func:`sim.operands.quantize_operand`); the result has the type of the first. Gradients are those of the exact
+product: the accumulator's roundings count as the identity.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import torch
 
 from golden.config import ConfigError, FixedAccumulator, MacConfig, Overflow
 from sim.kernels.lanes import DOUBLE, HALF, SINGLE, Extent, Lane, LanePlan, NotExact, plan_lane, plan_sums
-from sim.kernels.library import instruction_sets
+from sim.kernels.library import default_mode, instruction_sets
 
 __all__ = ["Path", "Plan", "explain", "plan_product", "vector_units", "ways"]
 
@@ -151,6 +151,7 @@ def plan_product(
     return ways(config, length, x, w, count=count, isa=isa)[0][0]
 
 
+@default_mode()
 def explain(config: MacConfig, length: int, x: float | None = None, w: float | None = None) -> str:
     """Which way sums of ``length`` products are computed, and why the faster ones are not.
 

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from golden.accumulate import EventCounts, Events
-from golden.codes import encode
 from golden.config import (
     ConfigError,
     FixedFormat,
-    Format,
     MacConfig,
     Overflow,
     Rounding,
@@ -23,8 +19,10 @@ from golden.random_words import RandomWords
 from sim.kernels import library
 from sim.kernels.geometry import Conv2dGeometry, output_size
 from sim.kernels.lanes import Extent
-from sim.kernels.library import Job, Operand, Step
+from sim.kernels.library import Job, Step
+from sim.kernels.operands import extent_of, quantize
 from sim.kernels.plan import Path, Plan, plan_product, vector_units
+from sim.kernels.statistics import Statistics, merge_events
 
 __all__ = ["Statistics", "convolve", "extent_of", "merge_events", "multiply", "quantize"]
 
@@ -35,111 +33,6 @@ _ROUNDINGS = {
     Rounding.FLOOR: 2,
     Rounding.STOCHASTIC: 3,
 }
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Statistics:
-    """What happened in a product, by output column or channel n."""
-
-    steps: int  #: MACs of each column.
-    chunks: int  #: Additions of chunk sums of each column.
-    quantized: bool  #: Whether products were rounded.
-    counts: Tensor  #: int64 [8, n]: product over- and underflow; inner over-, underflow, swamped; outer ones.
-    low: Tensor  #: float64 [2, n]: least sum inside chunks, and of chunks; 0 or less, where sums start.
-    high: Tensor  #: float64 [2, n]
-
-    @property
-    def events(self) -> Events:
-        """All columns together."""
-        columns = self.counts.shape[1]
-        totals = self.counts.sum(1).tolist()
-        steps = self.steps * columns
-
-        def counts(steps: int, overflow: int, underflow: int, swamped: int) -> EventCounts:
-            return EventCounts(steps=steps, overflow=overflow, underflow=underflow, swamped=swamped)
-
-        return Events(
-            product=counts(steps if self.quantized else 0, totals[0], totals[1], 0),
-            inner=counts(steps, *totals[2:5]),
-            outer=counts(self.chunks * columns, *totals[5:8]),
-        )
-
-
-def merge_events(parts: list[Events]) -> Events:
-    """The counts of several products together."""
-
-    def total(place: str) -> EventCounts:
-        counts = [getattr(part, place) for part in parts]
-        fields = ("steps", "overflow", "underflow", "swamped")
-        return EventCounts(**{field: sum(getattr(c, field) for c in counts) for field in fields})
-
-    return Events(product=total("product"), inner=total("inner"), outer=total("outer"))
-
-
-def _operand(values: Tensor, number: Format, *, scale: float = 1.0, out_double: bool = False) -> Operand:
-    fields = dict(
-        data=values.data_ptr(),
-        n=values.numel(),
-        is_double=int(values.dtype == torch.float64),
-        out_double=int(out_double),
-        threads=torch.get_num_threads(),
-        scale=scale,
-        unit=2.0**number.lsb_exponent,
-    )
-    if isinstance(number, FixedFormat):
-        return Operand(kind=2, low=number.min_integer, high=number.max_integer, **fields)
-    smallest = (
-        2.0 ** (1 - number.bias) if number.subnormals else 2.0**-number.bias * (1 + 2.0**-number.man_bits)
-    )
-    return Operand(
-        kind=1,
-        man_bits=number.man_bits,
-        subnormals=int(number.subnormals),
-        largest=number.max_value,
-        smallest=smallest,
-        **fields,
-    )
-
-
-def _dense(values: Tensor) -> Tensor:
-    """The same numbers next to each other in memory, in any order: without a copy where they are."""
-    kept = values[tuple(slice(None) if stride else slice(1) for stride in values.stride())]
-    by_stride = sorted(range(kept.ndim), key=kept.stride, reverse=True)
-    return kept.permute(by_stride).contiguous()
-
-
-def extent_of(values: Tensor, number: Format) -> Extent:
-    """Range of float32 or float64 values; ValueError as from golden if the format does not hold them."""
-    dense = _dense(values)
-    extent = library.Extent()
-    library.call("inspect", _operand(dense, number), extent)
-    if not extent.held:
-        encode(values, number)  # names the first that it does not hold
-        raise AssertionError(f"{number.name} holds what the kernel says it does not")
-    return Extent(largest=extent.largest, smallest=extent.smallest)
-
-
-def quantize(values: Tensor, number: Format, scale: float) -> Tensor:
-    """Values over ``scale``, rounded to the nearest value of the format, ties to even.
-
-    float32 where that holds the format, else float64. ConfigError for NaN and infinity.
-    """
-    dense = values.detach().contiguous()
-    if dense.dtype not in (torch.float32, torch.float64):
-        dense = dense.double()
-    double = not _in_float32(number)
-    out = torch.empty(dense.shape, dtype=torch.float64 if double else torch.float32)
-    operand = _operand(dense, number, scale=scale, out_double=double)
-    if library.call("quantize", operand, out.data_ptr()):
-        raise ConfigError(f"a tensor with NaN or infinity cannot be quantized to {number.name}")
-    return out
-
-
-def _in_float32(number: Format) -> bool:
-    """Whether float32 holds all values of a format, as normal numbers or as its own subnormals."""
-    if isinstance(number, FixedFormat):
-        return number.bits <= 24 and -120 <= number.lsb <= 100
-    return number.lsb_exponent >= -149 and number.max_exponent <= 127
 
 
 def _step(part) -> Step:
@@ -230,6 +123,7 @@ def _floats(values: Tensor) -> Tensor:
     return values if values.dtype in (torch.float32, torch.float64) else values.double()
 
 
+@library.default_mode()
 def multiply(
     a: Tensor,
     b: Tensor,
@@ -333,6 +227,7 @@ def _sums_in_float32(config: MacConfig, x: Extent, w: Extent) -> bool:
     return torch.get_float32_matmul_precision() == "highest" and max(map(abs, exponents)) < 100
 
 
+@library.default_mode()
 def convolve(
     images: Tensor,
     weight: Tensor,
@@ -366,6 +261,8 @@ def convolve(
     by_column = order is not None and order.ndim == 2
     if by_column and plan.path is not Path.SUMS:
         plan = Plan(path=Path.SCALAR, reason="each channel has an order of its own")
+    if plan.path is Path.SUMS:
+        order, by_column = None, False  # of exact sums
     padding = geometry.padding
     images = images.contiguous()
     line = images.shape[3] + 2 * padding[1]

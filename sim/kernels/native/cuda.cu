@@ -7,8 +7,10 @@
 
 #ifdef __CUDACC__
 #define FMAQ_UNROLL _Pragma("unroll")
+#define FMAQ_UNROLL_SOME _Pragma("unroll 4")
 #define FMAQ_GRID __grid_constant__
 #else
+#define FMAQ_UNROLL_SOME
 #define FMAQ_UNROLL
 #define FMAQ_GRID
 #endif
@@ -23,11 +25,13 @@ struct Grid {
     int64_t tile_rows, tile_columns, tiles;
 };
 
+FMAQ_FN int smaller(int a, int b) { return a < b ? a : b; }
+
 template <class S, int R, int C>
 struct Shared {
     alignas(16) typename S::Number x[2][DEPTH][R * SIDE + PAD];
     alignas(16) typename S::Number w[2][DEPTH][C * SIDE + PAD];
-    int64_t x_at[R * SIDE], w_at[C * SIDE];  // offsets of rows and columns; -1 past the end
+    int64_t x_at[R * SIDE], w_at[C * SIDE];  // offsets of rows and columns
 };
 
 FMAQ_FN int64_t x_offset(const fmaq_cuda_job& job, int64_t m) {
@@ -39,6 +43,15 @@ FMAQ_FN int64_t out_offset(const fmaq_cuda_job& job, int64_t m) {
     return m / pixels * job.out_image + m % pixels * job.out_pixel;
 }
 
+// Which numbers a thread brings into shared memory: some lines (rows or columns) at some depths, such that
+// threads next to each other read what lies next to each other.
+struct Part {
+    int line, lines, depth, depths;
+    FMAQ_IN Part(int id, int count, int along)
+        : line(along ? id / DEPTH : id % count), lines(along ? THREADS / DEPTH : 0),
+          depth(along ? id % DEPTH : id / count), depths(along ? 0 : THREADS / count) {}
+};
+
 template <class S, int R, int C>
 struct Thread {
     using Number = typename S::Number;
@@ -47,14 +60,15 @@ struct Thread {
     const S& steps;
     Shared<S, R, C>& shared;
     int id;
-    int64_t batch, m0, n0, left;
+    Part x, w;
+    int64_t batch, m0, n0, column, left;
     uint32_t chunk;
     typename S::Sum sum[R][C];
     typename S::Total total[R][C];
     Number x_next[R], w_next[C];
 
     FMAQ_IN Thread(const Grid& g, const S& s, Shared<S, R, C>& sh, int id)
-        : grid(g), job(g.job), steps(s), shared(sh), id(id) {}
+        : grid(g), job(g.job), steps(s), shared(sh), id(id), x(id, R * SIDE, g.job.x_along), w(id, C * SIDE, g.job.w_along) {}
 
     FMAQ_IN void start(int64_t tile) {
         const int64_t plane = grid.tile_rows * grid.tile_columns;
@@ -66,9 +80,10 @@ struct Thread {
         FMAQ_UNROLL for (int i = 0; i < R; i++)
             FMAQ_UNROLL for (int j = 0; j < C; j++) sum[i][j] = {}, total[i][j] = {};
         for (int i = id; i < R * SIDE; i += THREADS)
-            shared.x_at[i] = m0 + i < job.m ? batch * job.x_batch + x_offset(job, m0 + i) : -1;
+            shared.x_at[i] = batch * job.x_batch + x_offset(job, m0 + i < job.m ? m0 + i : job.m - 1);
         for (int i = id; i < C * SIDE; i += THREADS)
-            shared.w_at[i] = n0 + i < job.n ? batch * job.w_batch + (n0 + i) * job.w_n : -1;
+            shared.w_at[i] = batch * job.w_batch + (n0 + i < job.n ? n0 + i : job.n - 1) * job.w_n;
+        column = n0 + id % SIDE < job.n ? n0 + id % SIDE : job.n - 1;
     }
 
     FMAQ_IN Place place(int side, int64_t line, int64_t k) const {
@@ -76,37 +91,22 @@ struct Thread {
         return {side, static_cast<uint32_t>(at), static_cast<uint32_t>(k)};
     }
     FMAQ_IN Number read(int side, int line, int64_t k) const {
-        const int64_t at = side ? shared.w_at[line] : shared.x_at[line];
-        if (at < 0 || k >= job.k) return {};
-        const int64_t step = S::BY_COLUMN && job.k_columns ? k * job.n + n0 + id % SIDE : k;
-        const int64_t from = at + (side ? job.w_k : job.x_k)[step];
-        const void* data = side ? job.w : job.x;
-        return (side ? job.w_double : job.x_double)
-                   ? steps.number(static_cast<const double*>(data)[from], place(side, line, k))
-                   : steps.number(static_cast<const float*>(data)[from], place(side, line, k));
+        const int64_t step = S::BY_COLUMN && job.k_columns ? k * job.n + column : k;
+        const int64_t from = side ? shared.w_at[line] + job.w_k[step] : shared.x_at[line] + job.x_k[step];
+        return steps.number(static_cast<const typename S::Element*>(side ? job.w : job.x)[from], place(side, line, k));
     }
-    // The number that this thread brings into shared memory, in the order in which they lie in memory.
-    static FMAQ_IN int line_of(int number, int lines, bool along) { return along ? number / DEPTH : number % lines; }
-    static FMAQ_IN int depth_of(int number, int lines, int along) { return along ? number % DEPTH : number / lines; }
+    // Past the ends the last one is read, and not used.
     FMAQ_IN void fetch(int64_t k) {
-        FMAQ_UNROLL for (int i = 0; i < R; i++) {
-            const int number = id + i * THREADS;
-            x_next[i] = read(0, line_of(number, R * SIDE, job.x_along), k + depth_of(number, R * SIDE, job.x_along));
-        }
-        FMAQ_UNROLL for (int j = 0; j < C; j++) {
-            const int number = id + j * THREADS;
-            w_next[j] = read(1, line_of(number, C * SIDE, job.w_along), k + depth_of(number, C * SIDE, job.w_along));
-        }
+        if (k >= job.k) return;
+        const int last = job.k - k < DEPTH ? static_cast<int>(job.k - k) - 1 : DEPTH - 1;
+        FMAQ_UNROLL for (int i = 0; i < R; i++)
+            x_next[i] = read(0, x.line + i * x.lines, k + smaller(x.depth + i * x.depths, last));
+        FMAQ_UNROLL for (int j = 0; j < C; j++)
+            w_next[j] = read(1, w.line + j * w.lines, k + smaller(w.depth + j * w.depths, last));
     }
     FMAQ_IN void put(int half) {
-        FMAQ_UNROLL for (int i = 0; i < R; i++) {
-            const int n = id + i * THREADS;
-            shared.x[half][depth_of(n, R * SIDE, job.x_along)][line_of(n, R * SIDE, job.x_along)] = x_next[i];
-        }
-        FMAQ_UNROLL for (int j = 0; j < C; j++) {
-            const int n = id + j * THREADS;
-            shared.w[half][depth_of(n, C * SIDE, job.w_along)][line_of(n, C * SIDE, job.w_along)] = w_next[j];
-        }
+        FMAQ_UNROLL for (int i = 0; i < R; i++) shared.x[half][x.depth + i * x.depths][x.line + i * x.lines] = x_next[i];
+        FMAQ_UNROLL for (int j = 0; j < C; j++) shared.w[half][w.depth + j * w.depths][w.line + j * w.lines] = w_next[j];
     }
 
     FMAQ_IN void close() {
@@ -123,14 +123,14 @@ struct Thread {
         for (int d = 0; d < depth;) {
             const int end = left < depth - d ? d + static_cast<int>(left) : depth;
             left -= end - d;
-            for (; d < end; d++) {
-                Number x[R], w[C];
-                FMAQ_UNROLL for (int i = 0; i < R; i++) x[i] = shared.x[half][d][id / SIDE * R + i];
-                FMAQ_UNROLL for (int j = 0; j < C; j++) w[j] = shared.w[half][d][id % SIDE * C + j];
+            FMAQ_UNROLL_SOME for (; d < end; d++) {
+                Number a[R], b[C];
+                FMAQ_UNROLL for (int i = 0; i < R; i++) a[i] = shared.x[half][d][id / SIDE * R + i];
+                FMAQ_UNROLL for (int j = 0; j < C; j++) b[j] = shared.w[half][d][id % SIDE * C + j];
                 if constexpr (S::BY_COLUMN)
-                    if (job.k_columns) x[0] = read(0, id / SIDE, k + d), w[0] = read(1, id % SIDE, k + d);
+                    if (job.k_columns) a[0] = read(0, id / SIDE, k + d), b[0] = read(1, id % SIDE, k + d);
                 FMAQ_UNROLL for (int i = 0; i < R; i++)
-                    FMAQ_UNROLL for (int j = 0; j < C; j++) steps.add(sum[i][j], x[i], w[j]);
+                    FMAQ_UNROLL for (int j = 0; j < C; j++) steps.add(sum[i][j], a[i], b[j]);
             }
             if (left == 0) close();
         }
@@ -185,6 +185,17 @@ __global__ void __launch_bounds__(THREADS, 2) kernel(const FMAQ_GRID Grid grid, 
         __syncthreads();
     };
     for (int64_t tile = blockIdx.x; tile < grid.tiles; tile += gridDim.x) run_tile<T>(grid, tile, each);
+}
+
+// What the card can do at most: FMAs that wait for nothing but the one before in their chain.
+constexpr int CHAINS = 16;
+__global__ void __launch_bounds__(THREADS) chain(float* out, int64_t steps, float factor) {
+    float v[CHAINS], sum = 0;
+    FMAQ_UNROLL for (int i = 0; i < CHAINS; i++) v[i] = static_cast<float>(threadIdx.x + i);
+    for (int64_t step = 0; step < steps; step++)
+        FMAQ_UNROLL for (int i = 0; i < CHAINS; i++) v[i] = fmaf(v[i], factor, factor);
+    FMAQ_UNROLL for (int i = 0; i < CHAINS; i++) sum += v[i];
+    out[int64_t(blockIdx.x) * THREADS + threadIdx.x] = sum;
 }
 #endif
 
@@ -258,6 +269,14 @@ int fmaq_cuda_run(const fmaq_cuda_job* job, void* stream) {
     fmaq::Grid grid = {*job, 0, 0, 0};
     return fmaq::dispatch(grid, stream);
 }
+
+#ifdef __CUDACC__
+// Starts blocks * 4096 chains of so many FMAs; out[blocks * 256]. Returns a cudaError_t.
+int fmaq_cuda_chain(float* out, int blocks, int64_t steps, void* stream) {
+    fmaq::chain<<<blocks, fmaq::THREADS, 0, static_cast<cudaStream_t>(stream)>>>(out, steps, 0.5f);
+    return cudaGetLastError();
+}
+#endif
 
 const char* fmaq_cuda_error([[maybe_unused]] int error) {
 #ifdef __CUDACC__

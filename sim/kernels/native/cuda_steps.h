@@ -1,8 +1,9 @@
 // What one thread of a graphics card does with its numbers: a class for each way to compute. Compiled for the
 // processor as well, so that tests compare every way with golden where there is no card.
 //
-// A way has types Number (an operand in shared memory), Sum (inside a chunk) and Total; number() packs an
-// operand, add() is a step, close() adds a chunk's sum to the total, value() is the result times out_scale.
+// A way has types Element (of operands as they come), Number (of the same in shared memory), Sum (inside a
+// chunk) and Total. number() makes a Number, add() is a step, close() adds a chunk's sum to the total, value()
+// is the result over out_scale.
 #pragma once
 #include <cmath>
 #include <cstring>
@@ -12,12 +13,13 @@
 extern "C" {
 
 // out[b, m, n] = sum over k of x[b, m, k] * w[b, k, n]. Row m of x is pixel (image, row, column) of a
-// convolution, or image 0, row 0, column m. Pointers are the device's. Mirrored field by field by cuda.py.
+// convolution, or image 0, row 0, column m. Operands are scaled as the path wants it; pointers are the device's.
+// Mirrored field by field by cuda_library.py.
 struct fmaq_cuda_job {
     int32_t path;        // 0: integers; 1: single precision; 2: sums in double precision; 3: fmaq::Top
     int32_t processors;  // of the card
-    int32_t x_double, w_double, out_double;  // element types: float32, float64
-    int32_t x_along, w_along;                // steps are neighbours in memory, not rows or columns
+    int32_t out_double;  // element type: float32, float64; operands are float64 on paths 0 and 2, else float32
+    int32_t x_along, w_along;  // steps are neighbours in memory, not rows or columns
     int32_t underflows;  // whether a product can be too small for the product quantizer
     uint32_t call;       // of the random words
     uint64_t seed;
@@ -32,7 +34,6 @@ struct fmaq_cuda_job {
     int64_t x_image, x_row, x_column;             // of a pixel
     int64_t out_image, out_pixel, out_n, w_n;
     int64_t m_words, n_words;                     // word indices that a batch advances
-    double x_scale, w_scale;                      // of operands, where they are floats
     double out_scale, out_scale_rest;             // multiplied one after the other: each is a float64
     fmaq_step product, inner, outer;
     fmaq_lane_step lane_product, lane_inner, lane_outer;
@@ -131,65 +132,45 @@ struct Words {
     FMAQ_IN uint32_t half(int stage, Place at) const { return word_at(mix(keys[stage][at.side] ^ at.line), at.k); }
 };
 
-// An operand times a power of two, in two halves: each is a float, and nothing is lost between them.
-struct Scales {
-    double x[2], w[2];
-    explicit Scales(const fmaq_cuda_job& job) {
-        const auto split = [](double scale, double* halves) {
-            int exponent;
-            frexp(scale, &exponent);
-            halves[0] = ldexp(1.0, (exponent - 1) / 2);
-            halves[1] = scale / halves[0];
-        };
-        split(job.x_scale, x);
-        split(job.w_scale, w);
-    }
-    FMAQ_IN float operator()(float v, int side) const {
-        return v * static_cast<float>(side ? w[0] : x[0]) * static_cast<float>(side ? w[1] : x[1]);
-    }
-    FMAQ_IN float operator()(double v, int side) const {
-        return static_cast<float>(v * (side ? w[0] : x[0]) * (side ? w[1] : x[1]));
-    }
-};
-
 // Toward zero, at scales where the largest number of each format is the largest float of its bits: then
 // rounding toward zero saturates all by itself. A sum is kept as it was rounded to 24 bits; the next step cuts
 // it, and multiplies it by 0 where it is to be flushed, by 1 otherwise. CHECK 0: products have the
 // scale of sums, and none is flushed; 1: none is flushed; 2: anything.
 template <int PROD, int CHECK>
 struct Top {
+    using Element = float;
     using Number = float;
     using Sum = float;
     using Total = float;
     static constexpr bool BY_COLUMN = false;
-    Scales scales;
-    uint32_t product_keep, keep;
-    float product_smallest, scale, below;
-    Rounder outer;
+    struct Cut {
+        uint32_t keep;
+        float below;  // the largest that is flushed; it differs from others by 1 or more
+        explicit Cut(const fmaq_lane_step& s)
+            : keep(Rounder(s).keep), below(nextafterf(static_cast<float>(s.smallest), 0.0f)) {}
+        FMAQ_IN float cut(float sum) const { return masked(sum, keep); }
+        FMAQ_IN float one(float sum) const { return saturate(fabsf(sum) - below); }
+    } product, inner, outer;
+    float scale, outer_scale;
 
     explicit Top(const fmaq_cuda_job& job)
-        : scales(job), product_keep(Rounder(job.lane_product).keep), keep(Rounder(job.lane_inner).keep),
-          product_smallest(static_cast<float>(job.lane_product.smallest)),
-          scale(static_cast<float>(job.lane_inner.scale)),
-          below(nextafterf(static_cast<float>(job.lane_inner.smallest), 0.0f)), outer(job.lane_outer) {}
-    template <class T>
-    FMAQ_IN Number number(T value, Place at) const { return scales(value, at.side); }
-    FMAQ_IN float counts(Sum s) const { return saturate(fabsf(s) - below); }  // their least difference is above 1
+        : product(job.lane_product), inner(job.lane_inner), outer(job.lane_outer),
+          scale(static_cast<float>(job.lane_inner.scale)), outer_scale(static_cast<float>(job.lane_outer.scale)) {}
+    FMAQ_IN Number number(Element value, Place) const { return value; }
     FMAQ_IN void add(Sum& s, Number x, Number w) const {
-        const float acc = masked(s, keep), one = counts(s);
+        const float acc = inner.cut(s), one = inner.one(s);
         if constexpr (PROD == W_NONE) {
             s = fma_rz(x, w, acc * one);
         } else {
-            const float exact = mul_rz(x, w), product = masked(exact, product_keep);
-            if (CHECK == 0) s = fma_rz(acc, one, product);
-            else if (CHECK == 1 || fabsf(exact) >= product_smallest) s = fma_rz(product, scale, acc * one);
-            else s = acc * one;
+            const float exact = mul_rz(x, w), p = product.cut(exact);
+            if constexpr (CHECK == 0) s = fma_rz(acc, one, p);
+            else s = fma_rz(CHECK == 1 ? p : p * product.one(exact), scale, acc * one);
         }
     }
     FMAQ_IN void close(Total& total, Sum s, Place, Place) const {
-        total = outer.settle(fma_rz(masked(s, keep) * counts(s), outer.scale, total), 0);
+        total = fma_rz(inner.cut(s) * inner.one(s), outer_scale, outer.cut(total) * outer.one(total));
     }
-    FMAQ_IN double value(Total total, bool*) const { return total; }
+    FMAQ_IN double value(Total total, bool*) const { return outer.cut(total) * outer.one(total); }
 };
 
 // Any rounding of formats without subnormals, with the constants of the processor's vector types. WORDS: some
@@ -206,21 +187,19 @@ struct Worded<false> {
 
 template <bool WORDS>
 struct Rounded {
+    using Element = float;
     using Number = Worded<WORDS>;
     using Sum = float;
     using Total = float;
     static constexpr bool BY_COLUMN = false;
-    Scales scales;
     Words words;
     Rounder product, inner, outer;
     bool quantized;
 
     explicit Rounded(const fmaq_cuda_job& job)
-        : scales(job), words(job), product(job.lane_product), inner(job.lane_inner), outer(job.lane_outer),
+        : words(job), product(job.lane_product), inner(job.lane_inner), outer(job.lane_outer),
           quantized(job.lane_product.way != W_NONE) {}
-    template <class T>
-    FMAQ_IN Number number(T value, Place at) const {
-        const float v = scales(value, at.side);
+    FMAQ_IN Number number(Element v, Place at) const {
         if constexpr (WORDS) return {v, product.word(words.half(PRODUCT, at)), inner.word(words.half(INNER, at))};
         else return {v};
     }
@@ -241,19 +220,18 @@ struct Rounded {
 // Fixed point whose addends are multiples of the lsb, saturating, or with sums that never leave the range.
 template <bool SATURATES>
 struct Whole {
+    using Element = float;
     using Number = float;
     using Sum = float;
     using Total = float;
     static constexpr bool BY_COLUMN = false;
-    Scales scales;
     float low, high, scale, outer_low, outer_high;
 
     explicit Whole(const fmaq_cuda_job& job)
-        : scales(job), low(static_cast<float>(job.lane_inner.low)), high(static_cast<float>(job.lane_inner.high)),
+        : low(static_cast<float>(job.lane_inner.low)), high(static_cast<float>(job.lane_inner.high)),
           scale(static_cast<float>(job.lane_outer.scale)), outer_low(static_cast<float>(job.lane_outer.low)),
           outer_high(static_cast<float>(job.lane_outer.high)) {}
-    template <class T>
-    FMAQ_IN Number number(T value, Place at) const { return scales(value, at.side); }
+    FMAQ_IN Number number(Element value, Place) const { return value; }
     FMAQ_IN void add(Sum& s, Number x, Number w) const {
         s = fma_rz(x, w, s);
         if (SATURATES) s = fminf(fmaxf(s, low), high);
@@ -267,14 +245,13 @@ struct Whole {
 
 // Sums that float64 holds exactly, in any order.
 struct Sums {
+    using Element = double;
     using Number = double;
     using Sum = double;
     using Total = double;
     static constexpr bool BY_COLUMN = false;
-    double scale[2];
-
-    explicit Sums(const fmaq_cuda_job& job) : scale{job.x_scale, job.w_scale} {}
-    FMAQ_IN Number number(double value, Place at) const { return value * scale[at.side]; }
+    explicit Sums(const fmaq_cuda_job&) {}
+    FMAQ_IN Number number(Element value, Place) const { return value; }
     FMAQ_IN void add(Sum& s, Number x, Number w) const { s = fma(x, w, s); }
     FMAQ_IN void close(Total& total, Sum s, Place, Place) const { total += s; }
     FMAQ_IN double value(Total total, bool*) const { return total; }
@@ -282,11 +259,11 @@ struct Sums {
 
 // Fixed point: products are cut to integers of 32 bits.
 struct Fixed {
+    using Element = float;
     using Number = float;
     using Sum = int32_t;
     using Total = int32_t;
     static constexpr bool BY_COLUMN = false;
-    Scales scales;
     int way;
     struct End {
         int32_t low, high, unused, wrap;
@@ -299,9 +276,8 @@ struct Fixed {
     } inner, outer;
 
     explicit Fixed(const fmaq_cuda_job& job)
-        : scales(job), way(job.lane_inner.way), inner(job.lane_inner), outer(job.lane_outer) {}
-    template <class T>
-    FMAQ_IN Number number(T value, Place at) const { return scales(value, at.side); }
+        : way(job.lane_inner.way), inner(job.lane_inner), outer(job.lane_outer) {}
+    FMAQ_IN Number number(Element value, Place) const { return value; }
     FMAQ_IN void add(Sum& s, Number x, Number w) const { s = inner(s + to_integer(mul_rz(x, w), way)); }
     FMAQ_IN void close(Total& total, Sum s, Place, Place) const { total = outer(total + s); }
     FMAQ_IN double value(Total total, bool*) const { return total; }
@@ -309,6 +285,7 @@ struct Fixed {
 
 // Everything: the steps of steps.h.
 struct Integers {
+    using Element = double;
     struct Number {
         Unpacked value;
         uint32_t product, inner;
@@ -323,7 +300,7 @@ struct Integers {
     FMAQ_IN uint32_t half(const fmaq_step& step, int stage, Place at) const {
         return step.rounding == STOCHASTIC ? words.half(stage, at) >> (32 - step.random_bits) : 0;
     }
-    FMAQ_IN Number number(double value, Place at) const {
+    FMAQ_IN Number number(Element value, Place at) const {
         uint64_t bits;
         memcpy(&bits, &value, sizeof bits);
         // An operand has 24 significant bits at most, and is far above float64's subnormals.
