@@ -154,7 +154,7 @@ def _answer(results: dict) -> str:
     said.append(_tally(results))
     missed = [
         f"{_named(row)}, {panel['label']}: {target['what']} {_range(target['value'])}, "
-        f"{_asked(target)} is asked"
+        f"{_asked(target)} is asked{_bound(row)}"
         for panel, row, target in _targets(results)
         if not target["met"]
     ]
@@ -162,6 +162,15 @@ def _answer(results: dict) -> str:
     if missed:
         lines += ["", "Missed:", "", *(f"* {each}" for each in missed)]
     return "\n".join(lines)
+
+
+def _bound(row: dict) -> str:
+    """What a step costs at least."""
+    counted = row["instructions"]
+    if counted is None or row["threads"] > 1:
+        return ""
+    each = counted["instructions"] / counted["vectors"]
+    return f"; the innermost loop has {each:.1f} instructions for {counted['macs_per_vector']} products"
 
 
 def _provenance(results: dict) -> str:

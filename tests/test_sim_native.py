@@ -5,12 +5,16 @@ import pytest
 import torch
 
 from golden import accumulate as golden
-from golden.config import ConfigError, MacConfig
+from golden.codes import quantize_values
+from golden.config import ConfigError, FloatFormat, MacConfig, Rounding
+from golden.formats import parse_format
 from sim.backends import CpuBackend, GoldenBackend
 from sim.kernels.cases import draw
 from sim.kernels.geometry import Conv2dGeometry, output_size, patches
+from sim.kernels.lanes import Extent
 from sim.kernels.library import instruction_sets
-from sim.kernels.product import convolve, multiply
+from sim.kernels.plan import ways
+from sim.kernels.product import convolve, extent_of, multiply, quantize
 from tests.kernel_matrix import BY_WAY, WAYS, WORDS, assert_golden, by_golden, pair
 
 DIRECTED = MacConfig.parse(WAYS["half"])
@@ -126,11 +130,16 @@ def test_convolutions_are_products_of_patches(config, kernel, geometry):
     images = images.reshape(2, 2 * g, 9, 7)
     weight = weight.flatten()[: 4 * g * 2 * kernel[0] * kernel[1]].reshape(4 * g, 2, *kernel)
     expected, parts = _by_patches(images, weight, config, geometry)
+    x, w = extent_of(images, config.x), extent_of(weight, config.w)
     for isa in instruction_sets():
         for pictures in (images, images.contiguous(memory_format=torch.channels_last), images.float()):
-            if torch.equal(pictures.double(), images):
-                values, _ = convolve(pictures, weight, config, geometry, None, WORDS, isa=isa)
-                assert torch.equal(values, expected), isa
+            if not torch.equal(pictures.double(), images):
+                continue
+            for plan in ways(config, weight[0].numel(), x, w, isa=isa)[0]:
+                for dtype in (torch.float64, torch.float32):
+                    options = dict(out_dtype=dtype, isa=isa, plan=plan)
+                    values, _ = convolve(pictures, weight, config, geometry, None, WORDS, **options)
+                    assert torch.equal(values, expected.to(dtype)), (isa, plan.reason)
         values, statistics = convolve(images, weight, config, geometry, None, WORDS, count=True, isa=isa)
         assert torch.equal(values, expected), isa
         assert torch.equal(statistics.counts, torch.cat([part.counts for part in parts], dim=1)), isa
@@ -197,6 +206,19 @@ def test_denormal_operands_are_numbers_of_a_format_that_has_them():
         assert multiply(one, one * 0 + 1, config, None, WORDS, isa=isa)[0].item() == 2.0**-149
 
 
+@pytest.mark.parametrize("number", ["e8m7", "e4m3b140", "e4m3sb140", "e5m3ieeeb145", "int8ln149"])
+def test_float32_tensors_hold_numbers_below_their_own_normal_ones(number):
+    """A subnormal of float32 may be a normal number of the operand's format."""
+    config = MacConfig.parse(f"{number}_int4_p_exact_a_e8m7b150_rz_c4")
+    smallest = Extent.of(config.x).smallest
+    a = quantize_values(
+        smallest * torch.tensor([[1.0, 1.125, 2.25, -7.0, 1.0]]).double(), config.x, Rounding.NEAREST_EVEN
+    )
+    assert (a.abs() < 2.0**-126).any()
+    assert torch.equal(a.float().double(), a)
+    assert_golden(a.float(), torch.tensor([[1.0], [2.0], [-3.0], [4.0], [5.0]]), config)
+
+
 def test_shapes_that_do_not_match_are_refused():
     with pytest.raises(ValueError, match=r"a\[\.\.\., m, k\]"):
         multiply(torch.zeros(2, 3), torch.zeros(4, 2), DIRECTED, None, WORDS)
@@ -226,3 +248,49 @@ def test_backends_agree_on_convolutions_with_orders():
     for order in (torch.randperm(36), torch.stack([torch.randperm(36) for _ in range(3)], dim=1)):
         expected = GoldenBackend().conv2d(images, weight, DIRECTED, geometry, order)
         assert torch.equal(CpuBackend().conv2d(images, weight, DIRECTED, geometry, order), expected)
+
+
+# fmt: off
+QUANTIZED = [
+    "e3m4", "e4m7b10", "e2m0", "e3m0b4", "e8m0s", "e1m1", "e4m3fn", "e5m2ieee", "e5m10ieee", "e8m7ieee",
+    "e8m23ieee", "e8m23", "e4m3sb10", "e8m7", "e4m3b140", "e3m4b512", "e3m4bn500", "e2m23", "int8", "uint8",
+    "int4ln3", "uint1", "int16l20", "int2l512",
+]
+# fmt: on
+
+
+@pytest.mark.parametrize("name", QUANTIZED)
+@pytest.mark.parametrize("scale", [1.0, 0.75, 2.0**-3, 3.0])
+def test_quantizing_is_goldens(name, scale):
+    """Ties, thresholds and all that lies between, from float64 and float32."""
+    number = parse_format(name)
+    config = MacConfig(
+        x=number, w=number, product=None, accumulator=DIRECTED.accumulator, chunk_size=1, outer=None
+    )
+    if isinstance(number, FloatFormat) and abs(number.bias) > 400:
+        scale = 1.0
+    held = draw(config, 1, 2000, 1, "any", torch.Generator().manual_seed(0))[0][0]
+    tie, unit = 2.0 ** -(number.man_bits + 1), 2.0**number.lsb_exponent
+    near = [
+        held,
+        held * (1 + tie),
+        held * (1 - tie / 2),
+        held * 1.5,
+        held / 3,
+        held * 2,
+        torch.arange(-400, 400) * unit / 4,
+    ]
+    values = torch.cat(near).double()
+    for dtype in (torch.float64, torch.float32):
+        given = values.to(dtype)
+        given = given[(given.double() / scale).isfinite()]
+        expected = quantize_values(given.double() / scale, number, Rounding.NEAREST_EVEN)
+        quantized = quantize(given, number, scale)
+        assert torch.equal(quantized.double(), expected)
+        assert not (quantized.signbit() & (quantized == 0)).any()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_not_quantized(bad):
+    with pytest.raises(ConfigError, match="NaN or infinity"):
+        quantize(torch.tensor([1.0, bad]), DIRECTED.x, 1.0)

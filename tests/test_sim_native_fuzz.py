@@ -18,11 +18,13 @@ from tests.kernel_matrix import WORDS
 
 
 def broken(multiply, *, spoil, isas):
-    """A kernel that is wrong in outputs whose row holds a number above 4, on some instruction sets."""
+    """A kernel that is wrong in rows that hold a number above 4, or raises, on some instruction sets."""
 
     def other(a, b, config, order, words, *, isa=None, **options):
         values, statistics = multiply(a, b, config, order, words, isa=isa, **options)
-        if isa in isas:
+        if isa in isas and spoil is None and (a > 4).any():
+            raise RuntimeError("out of luck")
+        if isa in isas and spoil is not None:
             values = torch.where((a.double().abs() > 4).any(dim=1, keepdim=True), spoil(values), values)
         return values, statistics
 
@@ -36,9 +38,9 @@ def test_a_short_run_passes_and_says_what_it_compared(tmp_path, capsys):
     assert "seed 5" in capsys.readouterr().out
     results = json.loads(output.read_text())
     assert results["seed"] == 5
-    assert results["configurations"] == len(results["names"]) == 6
+    assert results["configurations"] == len(results["names"]) >= 6
     if instruction_sets() != ("generic",):
-        assert results["macs"] >= 1e5
+        assert results["macs"] >= 2e5
         assert {name.split()[0] for name in results["macs_by_way"]} == set(instruction_sets()) - {"generic"}
     assert results["macs_by_golden"] > 0
     assert all(MacConfig.parse(name).name == name for name in results["names"])
@@ -59,19 +61,20 @@ def test_usage_errors(arguments, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-@pytest.mark.parametrize("culprit", ["vectors", "generic"])
+@pytest.mark.parametrize("culprit", ["vectors", "generic", "raises"])
 def test_what_is_wrong_is_shrunk_and_shown(monkeypatch, capsys, culprit):
     """By a program that fails as long as the kernel does."""
-    isas = ("generic",) if culprit == "generic" else set(instruction_sets()) - {"generic"}
+    isas = set(instruction_sets()) - {"generic"} if culprit == "vectors" else ("generic",)
     if not isas:
         return
-    wrong = broken(shrink.multiply, spoil=lambda values: values + 1, isas=isas)
+    spoil = None if culprit == "raises" else lambda values: values + 1
+    wrong = broken(shrink.multiply, spoil=spoil, isas=isas)
     for module in (shrink, fuzz):
         monkeypatch.setattr(module, "multiply", wrong)
     assert fuzz.main(["--macs", "4e5", "--configs", "20", "--seed", "1"]) == 1
     program = capsys.readouterr().out.partition("fails:\n\n")[2]
     monkeypatch.setattr("sim.kernels.product.multiply", wrong)
-    with pytest.raises(AssertionError):
+    with pytest.raises((AssertionError, RuntimeError)):
         exec(program, {})
     monkeypatch.undo()
     exec(program, {})
@@ -96,14 +99,14 @@ def test_shrinking_leaves_what_is_needed(monkeypatch, rows):
 
 def test_exhaustive_run_passes_and_fails(monkeypatch, capsys, tmp_path):
     output = tmp_path / "triples.json"
-    assert exhaustive.main(["--every", "256", "--output", str(output)]) == 0
+    assert exhaustive.main(["--block", "4", "--every", "256", "--output", str(output)]) == 0
     results = json.loads(output.read_text())
     assert results["blocks_that_differ"] == 0
-    assert set(results["triples"].values()) == {2**20}
-    assert results["triples"]["generic scalar"] == 2**20
+    assert set(results["triples"].values()) == {4 * 2**18}
+    assert "generic scalar" in results["triples"]
     wrong = broken(exhaustive.multiply, spoil=lambda values: values + 1, isas={"generic"})
     monkeypatch.setattr(exhaustive, "multiply", wrong)
-    assert exhaustive.main(["--every", "256"]) == 1
+    assert exhaustive.main(["--block", "4", "--every", "1024"]) == 1
     assert "generic scalar: acc" in capsys.readouterr().out
     with pytest.raises(SystemExit) as end:
         exhaustive.main(["--product", "e4m7b14_rz"])
@@ -130,7 +133,7 @@ def test_configurations_and_operands_are_as_described():
     import random
 
     rng = random.Random(0)
-    for seed in range(40):
+    for seed in range(12):
         config = random_config(rng)
         assert MacConfig.parse(config.name) == config
         assert all(target > 0 for target in thresholds(config))

@@ -184,9 +184,9 @@ def test_products_of_16_bits_by_their_range():
 def test_explanations():
     name = "int8_int8_p_exact_a_int16_floor_sat_c16"
     config = MacConfig.parse(name)
-    assert explain(config, 1).startswith("plain sums: exact in single precision in any order")
-    assert explain(config, 100, x=1.0, w=100.0).startswith("plain sums")
     if NATIVE != "generic":
+        assert explain(config, 1).startswith("plain sums: exact in single precision in any order")
+        assert explain(config, 100, x=1.0, w=100.0).startswith("plain sums")
         assert explain(config, 100).startswith("steps in 16-bit integers")
         assert "not plain sums: sums may saturate" in explain(config, 100)
     plan = plan_product(config, 100, Extent.of(config.x), Extent.of(config.w))

@@ -77,8 +77,12 @@ class Fuzz:
         words = RandomWords(seed=rng.getrandbits(64), call=rng.getrandbits(32))
         a, b = (_as_float32(values, rng) for values in draw(config, rows, length, columns, kind, generator))
         common = dict(config=config, words=words)
-        integers, _ = multiply(a, b, config, None, words, isa="generic")
-        found = _vector_ways(config, a, b)
+        try:
+            integers, _ = multiply(a, b, config, None, words, isa="generic")
+            found = _vector_ways(config, a, b)
+        except Exception as error:
+            print(f"{config.name} raises {error!r}")
+            return shrink(Case(a=a, b=b, isa="generic", path=Path.SCALAR.value, **common))
         self.macs += bool(found) * a.numel() * columns
         for isa, path in found:
             case = Case(a=a, b=b, isa=isa, path=path, **common)
@@ -142,7 +146,7 @@ def _same(a: Statistics, b: Statistics) -> bool:
 
 def _smallest(case: Case, row: int, column: int) -> Case:
     """Whichever is wrong, the way or the integers, cut to an output where they differ, and shrunk."""
-    a, b = case.a[: row + 1].double(), case.b[:, : column + 1].double()
+    a, b = case.a[: row + 1], case.b[:, : column + 1]
     for isa, path in ((case.isa, case.path), ("generic", Path.SCALAR.value)):
         cut = Case(config=case.config, a=a, b=b, words=case.words, isa=isa, path=path)
         if cut.differs():
@@ -175,8 +179,12 @@ def _processor() -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = Parser(prog="python -m sim.kernels.fuzz", description=__doc__.split("\n")[0])
-    parser.add_argument("--macs", type=float, default=1e9, help="multiply-accumulates in all (%(default)g)")
-    parser.add_argument("--configs", type=int, default=200, help="random configurations (%(default)d)")
+    parser.add_argument(
+        "--macs", type=float, default=1e9, help="multiply-accumulates, at least (%(default)g)"
+    )
+    parser.add_argument(
+        "--configs", type=int, default=200, help="random configurations, at least (%(default)d)"
+    )
     parser.add_argument("--seed", type=int, help="of the run; a random one is printed")
     parser.add_argument("--output", type=File, help="JSON file for what was compared")
     options = parser.parse_args(arguments)
@@ -187,11 +195,15 @@ def main(arguments: list[str] | None = None) -> int:
     seed = secrets.randbits(32) if options.seed is None else options.seed
     fuzz, each, start = Fuzz(seed), int(-(-options.macs // options.configs)), time.monotonic()
     print(f"seed {seed}; instruction sets {', '.join(instruction_sets())}", flush=True)
-    for index in tqdm(range(options.configs), desc="configurations", disable=None):
-        failed = fuzz.configuration(index, each)
-        if failed is not None:
-            print(f"configuration {index} of seed {seed} fails:\n\n{snippet(failed)}")
-            return 1
+    index, enough = 0, options.macs if instruction_sets() != ("generic",) else 0
+    with tqdm(total=int(options.macs), desc="MACs", unit="MAC", unit_scale=True, disable=None) as progress:
+        while index < options.configs or fuzz.macs < enough:
+            failed = fuzz.configuration(index, each)
+            if failed is not None:
+                print(f"configuration {index} of seed {seed} fails:\n\n{snippet(failed)}")
+                return 1
+            index += 1
+            progress.update(fuzz.macs - progress.n)
     results = _results(fuzz, time.monotonic() - start)
     if options.output is not None:
         write_files({options.output.name: json.dumps(results, indent=1) + "\n"}, options.output.parent)

@@ -157,7 +157,7 @@ def multiply(
     if 0 in shape or length == 0:
         return torch.zeros(shape, dtype=out_dtype), _no_statistics(config, shape, length) if count else None
     if plan.path is Path.SUMS:
-        return _library_product(a, b, config, x, w).to(out_dtype), None
+        return _library_product(a, b, config, x, w, out_dtype), None
 
     rows_of = 1  # matrices of a batch, whose rows count on
     if b.ndim == 2:
@@ -204,21 +204,29 @@ def _no_statistics(config: MacConfig, shape: tuple[int, ...], length: int) -> St
     return _attach(Job(), config, math.prod(shape[:-1]), shape[-1], length)
 
 
-def _library_product(a: Tensor, b: Tensor, config: MacConfig, x: Extent, w: Extent) -> Tensor:
+def _library_product(
+    a: Tensor, b: Tensor, config: MacConfig, x: Extent, w: Extent, out_dtype: torch.dtype
+) -> Tensor:
     """Exact sums in any order: torch's product of the narrowest type that holds them."""
-    length, bound = b.shape[-2], b.shape[-2] * x.largest * w.largest * 2.0**-config.product_lsb
+    acc, unit = config.accumulator, 2.0**config.product_lsb
+    bound = b.shape[-2] * x.largest * w.largest / unit
+    kept = acc.format.bits + acc.format.lsb - config.product_lsb  # bits of a sum in units of the products
     units = [extent.largest * 2.0**-number.lsb_exponent for extent, number in ((x, config.x), (w, config.w))]
-    if a.ndim == b.ndim == 2 and max(units) <= 127 and bound < 2**31 and vector_units() and length:
+    if a.ndim == b.ndim == 2 and max(units) <= 127 and bound < 2**31 and kept > 0 and vector_units():
         integers = [
-            (values * 2.0**-number.lsb_exponent).to(torch.int8)
+            (values * 2.0**-number.lsb_exponent if number.lsb_exponent else values).to(torch.int8)
             for values, number in ((a, config.x), (b, config.w))
         ]
-        sums = torch._int_mm(*integers).double() * 2.0**config.product_lsb
-    elif bound <= 2**24 and _sums_in_float32(config, x, w):
+        sums = torch._int_mm(*integers)
+        if acc.overflow is Overflow.WRAP and kept < 32:
+            sums = sums << (32 - kept) >> (32 - kept)
+        sums = sums.to(torch.float64 if bound > 2**24 else out_dtype)
+        return (sums if unit == 1 else sums * unit).to(out_dtype)
+    if bound <= 2**24 and _sums_in_float32(config, x, w):
         sums = (a.float() @ b.float()).double()
     else:
         sums = a.double() @ b.double()
-    return _wrapped(sums, config) + 0.0
+    return (_wrapped(sums, config) + 0.0).to(out_dtype)
 
 
 def _sums_in_float32(config: MacConfig, x: Extent, w: Extent) -> bool:

@@ -104,7 +104,9 @@ template <class S, class D>
 int quantize_typed(const fmaq_operand& o, D* out) {
     const S* data = static_cast<const S*>(o.data);
     const int dropped = 52 - o.man_bits;
-    const uint64_t half = o.kind == 1 ? (uint64_t(1) << (dropped - 1)) - 1 : 0;
+    // Without a mantissa the last bit that is kept is the hidden one, which is odd: a tie goes up.
+    const uint64_t odd = o.man_bits ? 1 : 0;
+    const uint64_t half = o.kind == 1 ? (uint64_t(1) << (dropped - 1)) - odd : 0;
     const uint64_t keep = ~((uint64_t(1) << dropped) - 1);
     int bad = 0;
     const bool is_float = o.kind == 1, grid = o.subnormals != 0;
@@ -118,7 +120,7 @@ int quantize_typed(const fmaq_operand& o, D* out) {
         if (is_float) {
             uint64_t bits;
             std::memcpy(&bits, &v, 8);
-            bits = (bits + half + (bits >> dropped & 1)) & keep;
+            bits = (bits + half + (bits >> dropped & odd)) & keep;
             std::memcpy(&r, &bits, 8);
             if (grid) r = std::fabs(v) < smallest ? ((v * per_unit + magic) - magic) * unit : r;
             r = r > largest ? largest : r < -largest ? -largest : r;
@@ -137,7 +139,8 @@ int quantize_typed(const fmaq_operand& o, D* out) {
 int quantize_singles(const fmaq_operand& o, float* out) {
     const float* data = static_cast<const float*>(o.data);
     const int dropped = 23 - o.man_bits;
-    const uint32_t half = dropped ? (uint32_t(1) << (dropped - 1)) - 1 : 0, odd = dropped ? 1 : 0;
+    const uint32_t odd = dropped && o.man_bits ? 1 : 0;  // as there
+    const uint32_t half = dropped ? (uint32_t(1) << (dropped - 1)) - (o.man_bits ? 1 : 0) : 0;
     const uint32_t keep = ~((uint32_t(1) << dropped) - 1);
     const float largest = static_cast<float>(o.largest), smallest = static_cast<float>(o.smallest);
     int bad = 0;
