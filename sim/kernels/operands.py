@@ -8,7 +8,7 @@ from torch import Tensor
 from golden.codes import encode
 from golden.config import ConfigError, FixedFormat, Format
 from sim.kernels import library
-from sim.kernels.lane_types import Extent
+from sim.kernels.lane_types import Extent, smallest_normal
 from sim.kernels.library import Operand
 
 __all__ = ["extent_of", "quantize"]
@@ -26,15 +26,12 @@ def _operand(values: Tensor, number: Format, *, scale: float = 1.0, out_double: 
     )
     if isinstance(number, FixedFormat):
         return Operand(kind=2, low=number.min_integer, high=number.max_integer, **fields)
-    smallest = (
-        2.0 ** (1 - number.bias) if number.subnormals else 2.0**-number.bias * (1 + 2.0**-number.man_bits)
-    )
     return Operand(
         kind=1,
         man_bits=number.man_bits,
         subnormals=int(number.subnormals),
         largest=number.max_value,
-        smallest=smallest,
+        smallest=smallest_normal(number),
         **fields,
     )
 
