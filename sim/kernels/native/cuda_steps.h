@@ -48,9 +48,6 @@ struct fmaq_cuda_job {
 
 namespace fmaq {
 
-// As in lanes.py.
-enum Way { W_NONE, W_EXACT, W_RZ, W_RNE, W_SR, W_SUB_RZ, W_SUB_RNE, W_FIXED_RZ, W_FIXED_FLOOR, W_FIXED_RNE,
-           W_WHOLE, W_SUM };
 
 FMAQ_FN uint32_t bits_of(float v) {
     uint32_t bits;

@@ -53,6 +53,9 @@ namespace fmaq {
 enum Kind { NONE = 0, FLOAT = 1, FIXED = 2 };
 enum Rounding { TOWARD_ZERO = 0, NEAREST_EVEN = 1, FLOOR = 2, STOCHASTIC = 3 };
 enum Stage { PRODUCT = 0, INNER = 1, OUTER = 2 };
+// How a vector type or a card computes a step; ANY: as the step itself says. Values are those of lane_types.Way.
+enum Way { W_NONE, W_EXACT, W_RZ, W_RNE, W_SR, W_SUB_RZ, W_SUB_RNE, W_FIXED_RZ, W_FIXED_FLOOR, W_FIXED_RNE,
+           W_WHOLE, W_SUM, ANY };
 
 // (-1)**negative * significand * 2**exponent; zero is not negative.
 struct Unpacked {

@@ -10,8 +10,6 @@
 
 namespace fmaq {
 
-enum Way { W_NONE, W_EXACT, W_RZ, W_RNE, W_SR, W_SUB_RZ, W_SUB_RNE, W_FIXED_RZ, W_FIXED_FLOOR, W_FIXED_RNE,
-           W_WHOLE, W_SUM, ANY };
 constexpr int VECTORS = 2;
 enum Counter { P_OVER, P_UNDER, I_OVER, I_UNDER, I_SWAMP, O_OVER, O_UNDER, O_SWAMP, COUNTERS };
 
