@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from golden.config import Accumulator, FloatAccumulator, FloatQuantizer, MacConfig, Overflow
-from golden.integers import Integers, clip, floor_log2, larger, where
+from golden.integers import Bools, Integers, clip, floor_log2, larger, where
 from golden.random_words import Stage
 from golden.rounding import (
     MAX_SHIFT,
@@ -42,6 +42,7 @@ __all__ = [
     "cut",
     "cut_to_lsb",
     "dot",
+    "dot_events",
     "fmaq",
     "fmaq_events",
     "multiply",
@@ -216,3 +217,25 @@ def dot(
             acc = fmaq(acc, x_codes[k], w_codes[k], config, product_word, acc_word)
         out = chunk_add(out, acc, config, word_of(words, Stage.OUTER, config.outer_accumulator, chunk))
     return out
+
+
+def dot_events(
+    x_codes: Sequence[Integers], w_codes: Sequence[Integers], config: MacConfig, words: Words | None = None
+) -> tuple[Bools, Bools]:
+    """Whether any rounding of :func:`dot` overflows, and whether any underflows."""
+    out, overflow, underflow = 0, False, False
+    for chunk, indices in enumerate(chunks(len(x_codes), config.chunk_size)):
+        acc = 0
+        for k in indices:
+            product_word = word_of(words, Stage.PRODUCT, config.product, k)
+            acc_word = word_of(words, Stage.INNER, config.accumulator, k)
+            step = (acc, x_codes[k], w_codes[k], config, product_word, acc_word)
+            for events in fmaq_events(*step):
+                if events is not None:
+                    overflow, underflow = overflow | events.overflow, underflow | events.underflow
+            acc = fmaq(*step)
+        word = word_of(words, Stage.OUTER, config.outer_accumulator, chunk)
+        events = chunk_events(out, acc, config, word)
+        overflow, underflow = overflow | events.overflow, underflow | events.underflow
+        out = chunk_add(out, acc, config, word)
+    return overflow, underflow

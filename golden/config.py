@@ -199,15 +199,12 @@ class Silicon:
 
     On construction the biases are moved to a standard place, keeping the offsets that are wired in,
     so two configurations that share a netlist have equal silicon.
-
-    Raises :class:`ConfigError` for subnormals and stochastic rounding, which are not built in gates.
     """
 
     config: MacConfig
     hardwired: bool  #: The offsets are constants, not registers.
 
     def __post_init__(self) -> None:
-        _need_gates(self.config)
         object.__setattr__(self, "config", _rebase(self.config, keep_offsets=self.hardwired))
 
     @property
@@ -236,22 +233,6 @@ class Silicon:
 
     def _part_name(self, part: FloatQuantizer | Accumulator) -> str:
         return part.name.replace(part.format.name, self._format_name(part.format), 1)
-
-
-def _need_gates(config: MacConfig) -> None:
-    """Refuse what golden computes and no gates do yet."""
-    parts = [part for part in (config.product, config.accumulator, config.outer) if part is not None]
-    for number in (config.x, config.w, *(part.format for part in parts)):
-        if isinstance(number, FloatFormat) and number.subnormals:
-            raise ConfigError(
-                f"{number.name} has subnormals, which are not built in gates yet; "
-                f"use {replace(number, encoding=Encoding.NORMALS).name}"
-            )
-    for part in parts:
-        if part.random_bits is not None:
-            raise ConfigError(
-                f"{part.name} rounds stochastically, which is not built in gates yet; use rz or rne"
-            )
 
 
 def _rebase(config: MacConfig, *, keep_offsets: bool) -> MacConfig:
@@ -303,6 +284,7 @@ class ArrayConfig:
     cols: int
     stages: int  #: Pipeline registers inside a MAC, besides its output register.
     depth: int  #: Words of the outer accumulator: the most activation rows in one tile.
+    events: bool  #: Each result says whether a rounding on its way overflowed or underflowed.
 
     def __post_init__(self) -> None:
         need_int("rows", self.rows, 1, MAX_SIDE)
@@ -323,4 +305,5 @@ class ArrayConfig:
 
     @property
     def name(self) -> str:
-        return f"{self.silicon.name}_r{self.rows}x{self.cols}_s{self.stages}_d{self.depth}"
+        events = "_ev" if self.events else ""
+        return f"{self.silicon.name}_r{self.rows}x{self.cols}_s{self.stages}_d{self.depth}{events}"

@@ -32,6 +32,7 @@ __all__ = [
     "exact_accumulator",
     "offset_ranges",
     "product_shape",
+    "quantizer_range",
     "with_offsets",
 ]
 
@@ -47,7 +48,7 @@ class AddendShape:
     man_bits: int  #: Significand bits right of the point.
     max_exp_code: int  #: Exponent codes run from 0 to this.
     min_exponent: int  #: No nonzero magnitude is below two to this power, at bias 0.
-    normalized: bool  #: The top significand bit is set, unless the number is zero.
+    leading_zeros: int  #: The most that a significand has which is not 0; none where it is normalised.
 
     @classmethod
     def of(cls, number: Format) -> AddendShape:
@@ -57,7 +58,7 @@ class AddendShape:
             man_bits=number.man_bits,
             max_exp_code=number.max_exp_code,
             min_exponent=1 - number.man_bits if subnormals else 0,
-            normalized=isinstance(number, FloatFormat) and not subnormals,
+            leading_zeros=number.significand_bits - 1 if subnormals or isinstance(number, FixedFormat) else 0,
         )
 
     @property
@@ -74,7 +75,7 @@ def product_shape(config: MacConfig) -> AddendShape:
         man_bits=x.man_bits + w.man_bits,
         max_exp_code=x.max_exp_code + w.max_exp_code,
         min_exponent=x.min_exponent + w.min_exponent,
-        normalized=False,
+        leading_zeros=x.leading_zeros + w.leading_zeros + 1,
     )
 
 
@@ -103,7 +104,7 @@ class OffsetRanges:
     outer: OffsetRange
 
 
-def _quantizer_range(addend: AddendShape, quantizer: FloatQuantizer) -> OffsetRange:
+def quantizer_range(addend: AddendShape, quantizer: FloatQuantizer) -> OffsetRange:
     """Rounding one number: everything overflows, to everything underflows."""
     target = quantizer.format
     below = target.man_bits + (quantizer.random_bits or 1) if target.subnormals else 1
@@ -134,7 +135,7 @@ def offset_ranges(config: MacConfig) -> OffsetRanges:
         return OffsetRanges(product=_adder_range(exact, acc), acc=None, outer=outer)
     rounded = config.product.format
     return OffsetRanges(
-        product=_quantizer_range(exact, config.product),
+        product=quantizer_range(exact, config.product),
         acc=_adder_range(AddendShape.of(rounded), acc),
         outer=outer,
     )

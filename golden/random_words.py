@@ -13,10 +13,10 @@ from enum import IntEnum
 from golden.formats import need_int
 from golden.integers import Integers
 
-__all__ = ["RandomWords", "Stage", "key", "mix"]
+__all__ = ["K_STEP", "MIX_STEPS", "RandomWords", "Stage", "key", "mix"]
 
 _MASK = 2**32 - 1
-_K_STEP = 0x9E3779B9  # odd, 2**32 over the golden ratio: neighbouring k differ in many bits
+K_STEP = 0x9E3779B9  #: Odd, 2**32 over the golden ratio: multiples of neighbouring k differ in many bits.
 _ROW, _COLUMN = 0, 1  # the sides of an array at which halves of words are made
 
 
@@ -28,15 +28,23 @@ class Stage(IntEnum):
     OUTER = 2
 
 
+#: Robert Jenkins' 32-bit hash: what is done to a word, each result modulo 2**32. The hardware does the same.
+MIX_STEPS = (
+    lambda a: (a + 0x7ED55D16) + (a << 12),
+    lambda a: (a ^ 0xC761C23C) ^ (a >> 19),
+    lambda a: (a + 0x165667B1) + (a << 5),
+    lambda a: (a + 0xD3A2646C) ^ (a << 9),
+    lambda a: (a + 0xFD7046C5) + (a << 3),
+    lambda a: (a ^ 0xB55A4F09) ^ (a >> 16),
+)
+
+
 def mix(a: Integers) -> Integers:
-    """Robert Jenkins' 32-bit hash of shifts and additions: a bijection of the integers modulo 2**32."""
+    """A bijection of the integers modulo 2**32, by :data:`MIX_STEPS`."""
     a = a & _MASK
-    a = ((a + 0x7ED55D16) + (a << 12)) & _MASK
-    a = (a ^ 0xC761C23C) ^ (a >> 19)
-    a = ((a + 0x165667B1) + (a << 5)) & _MASK
-    a = ((a + 0xD3A2646C) ^ (a << 9)) & _MASK
-    a = ((a + 0xFD7046C5) + (a << 3)) & _MASK
-    return (a ^ 0xB55A4F09) ^ (a >> 16)
+    for step in MIX_STEPS:
+        a = step(a) & _MASK
+    return a
 
 
 def key(seed: int, call: int, stage: Stage, side: int) -> int:
@@ -72,4 +80,4 @@ class RandomWords:
         return (self.row_halves(stage, m, k) ^ self.column_halves(stage, n, k)) >> (32 - bits)
 
     def _halves(self, stage: Stage, side: int, line: Integers, k: Integers) -> Integers:
-        return mix(mix(key(self.seed, self.call, stage, side) ^ line) ^ (k * _K_STEP & _MASK))
+        return mix(mix(key(self.seed, self.call, stage, side) ^ line) ^ (k * K_STEP & _MASK))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from golden.arith import add, addend_of, fmaq, fmaq_events
+from golden.arith import StepEvents, add, addend_of, fmaq, fmaq_events
 from golden.config import Accumulator, FixedFormat, FloatQuantizer, Format, MacConfig, Offsets
 from golden.datapath import OffsetRange, offset_ranges, with_offsets
 
@@ -34,6 +34,8 @@ class MacVectors:
     w: NDArray[np.int64]
     acc: NDArray[np.int64]
     result: NDArray[np.int64]
+    overflow: NDArray[np.int64]  #: 1 where the product's rounding or the sum's overflows.
+    underflow: NDArray[np.int64]  #: 1 where one of them underflows.
     product_offset: NDArray[np.int64]  #: ``Offsets.product``.
     acc_offset: NDArray[np.int64] | None  #: ``Offsets.acc``; None without a product quantizer.
     product_word: NDArray[np.int64] | None  #: Random words of the product's rounding; None if it takes none.
@@ -90,6 +92,9 @@ def mac_vectors(config: MacConfig, count: int, seed: int, *, hardwired: bool | N
     def rows(column) -> NDArray[np.int64]:
         return np.concatenate([np.broadcast_to(column(group), group.x.shape) for group in groups])
 
+    def happened(event: str) -> NDArray[np.int64]:
+        return rows(lambda group: _any(fmaq_events(*group.step), event))
+
     def words(field: str) -> NDArray[np.int64] | None:
         return None if getattr(groups[0], field) is None else rows(attrgetter(field))
 
@@ -98,6 +103,8 @@ def mac_vectors(config: MacConfig, count: int, seed: int, *, hardwired: bool | N
         w=rows(lambda group: group.w),
         acc=rows(lambda group: group.acc),
         result=rows(lambda group: fmaq(*group.step)),
+        overflow=happened("overflow"),
+        underflow=happened("underflow"),
         product_offset=rows(lambda group: group.config.offsets.product),
         acc_offset=None if config.product is None else rows(lambda group: group.config.offsets.acc),
         product_word=words("product_word"),
@@ -237,6 +244,12 @@ def _as_code(signed: NDArray[np.int64], number: Format) -> NDArray[np.int64]:
 def _event_names(config: MacConfig) -> list[str]:
     product = [] if config.product is None else ["product_overflow", "product_underflow"]
     return [*product, "inner_overflow", "inner_underflow", "inner_swamped"]
+
+
+def _any(steps: tuple[StepEvents | None, StepEvents], event: str) -> NDArray[np.int64]:
+    """1 where the event happened in any of the steps."""
+    flags = [np.asarray(getattr(step, event)) for step in steps if step is not None]
+    return np.any(np.broadcast_arrays(*flags), axis=0).astype(np.int64)
 
 
 def _hits(inputs: _Inputs) -> dict[str, int]:

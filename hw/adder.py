@@ -9,6 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.config import FloatAccumulator, Rounding
+from hw.shift import shift_right
 
 __all__ = ["AlignedWidths", "Aligner", "SignificandAdder"]
 
@@ -31,7 +32,7 @@ class AlignedWidths:
         own = accumulator.format.significand_bits
         if accumulator.alignment_bits is not None:
             return cls(kept=own + accumulator.alignment_bits, sticky=False)
-        guard = accumulator.rounding is Rounding.NEAREST_EVEN
+        guard = accumulator.random_bits or (accumulator.rounding is Rounding.NEAREST_EVEN)
         return cls(kept=max(addend_bits, own + 1 + guard), sticky=True)
 
     @property
@@ -43,8 +44,8 @@ class Aligner(wiring.Component):
     """Orders two numbers by magnitude and shifts the smaller to the exponent of the larger.
 
     Combinational. With exact alignment what falls off the end is kept as one sticky bit, with
-    ``alignment_bits`` g both are cut to g bits below the accumulator's last. Part of
-    :func:`golden.arith.add`.
+    ``alignment_bits`` g both are cut to g bits below the accumulator's last, which with subnormals is no
+    lower than the last bit of these. Part of :func:`golden.arith.add`.
 
     Parameters
     ----------
@@ -52,39 +53,49 @@ class Aligner(wiring.Component):
         Gives the accumulator's format and the alignment.
     addend_bits : int
         Significand bits of the addend.
-    exponents : range
-        Exponent codes of the addend, in the accumulator's bias.
+    acc_exponents, addend_exponents : range
+        Exponent codes of both, in the accumulator's bias.
 
     Members
     -------
     acc_significand, acc_exponent : In
-        The running sum; significand 0 (and exponent code 0) for zero.
+        The running sum; top bit set, or zero with an exponent that means nothing.
     addend_significand, addend_exponent : In
-        The addend; top bit set, or zero with an exponent that means nothing.
+        The addend; likewise.
     larger, smaller : Out
         Aligned significands, sticky bit last.
     exponent : Out
         Exponent code of the larger number's leading bit.
     swapped : Out(1)
         The addend is the larger one.
+    equal : Out(1)
+        Neither is larger.
     """
 
-    def __init__(self, accumulator: FloatAccumulator, *, addend_bits: int, exponents: range):
+    def __init__(
+        self,
+        accumulator: FloatAccumulator,
+        *,
+        addend_bits: int,
+        acc_exponents: range,
+        addend_exponents: range,
+    ):
+        self.accumulator = accumulator
         self.acc_bits = accumulator.format.significand_bits
         self.addend_bits = addend_bits
-        self.exponents = exponents
         self.widths = AlignedWidths.of(accumulator, addend_bits)
-        acc_exponents = range(accumulator.format.max_exp_code + 1)
+        self.exponents = _span(acc_exponents, addend_exponents)
         super().__init__(
             {
                 "acc_significand": In(unsigned(self.acc_bits)),
                 "acc_exponent": In(acc_exponents),
                 "addend_significand": In(unsigned(addend_bits)),
-                "addend_exponent": In(exponents),
+                "addend_exponent": In(addend_exponents),
                 "larger": Out(unsigned(self.widths.total)),
                 "smaller": Out(unsigned(self.widths.total)),
-                "exponent": Out(range(min(0, exponents.start), max(acc_exponents.stop, exponents.stop))),
+                "exponent": Out(self.exponents),
                 "swapped": Out(1),
+                "equal": Out(1),
             }
         )
 
@@ -98,7 +109,11 @@ class Aligner(wiring.Component):
         m.d.comb += distance.eq(self.acc_exponent - self.addend_exponent)
         acc_zero, addend_zero = ~self.acc_significand[-1], ~self.addend_significand[-1]
         addend_larger = acc_zero | (distance < 0) | ((distance == 0) & (addend > acc))
-        m.d.comb += self.swapped.eq(~addend_zero & addend_larger)
+        same = (distance == 0) & (addend == acc)
+        m.d.comb += [
+            self.swapped.eq(~addend_zero & addend_larger),
+            self.equal.eq(Mux(acc_zero | addend_zero, acc_zero & addend_zero, same)),
+        ]
 
         larger, smaller = Signal(width), Signal(width)
         m.d.comb += [
@@ -111,27 +126,32 @@ class Aligner(wiring.Component):
 
         kept = self.widths.kept
         cut = max(0, width - kept)
-        aligned, sticky = _shift_right(m, (smaller >> cut) << max(0, kept - width), kept, places)
+        aligned, sticky = shift_right(m, (smaller >> cut) << max(0, kept - width), kept, places)
         larger = (larger >> cut) << max(0, kept - width)
         if self.widths.sticky:
             m.d.comb += [self.larger.eq(larger << 1), self.smaller.eq(Cat(sticky, aligned))]
         else:
-            m.d.comb += [self.larger.eq(larger), self.smaller.eq(aligned)]
+            mask = self._above_grid(m)
+            m.d.comb += [self.larger.eq(larger & mask), self.smaller.eq(aligned & mask)]
         return m
 
+    def _above_grid(self, m: Module) -> Value:
+        """Ones where a bit is not below the accumulator's last place and its guard bits.
 
-def _shift_right(m: Module, value: Value, width: int, places: Value) -> tuple[Value, Value]:
-    """The value shifted right by any number of places, and whether a set bit was shifted out."""
-    value, sticky = value[:width], 0
-    steps = [1 << i for i in range(width.bit_length())]
-    for i, step in enumerate(steps):
-        shifted, dropped = Signal(width, name=f"right_{step}"), Signal(name=f"dropped_{step}")
-        m.d.comb += shifted.eq(Mux(places[i], value >> step, value))
-        m.d.comb += dropped.eq(sticky | (places[i] & value[:step].any()))
-        value, sticky = shifted, dropped
-    beyond = Signal()
-    m.d.comb += beyond.eq(places[len(steps) :].any())
-    return Mux(beyond, 0, value), sticky | (beyond & value.any())
+        Only with subnormals, which share their last place, is it above that of the larger number.
+        """
+        kept, lowest = self.widths.kept, self.accumulator.format.min_exp_code
+        every = Const(-1, unsigned(kept))
+        if not self.accumulator.format.subnormals or self.exponents.start >= lowest:
+            return every
+        below = Signal(range(lowest - self.exponents.start + 1))
+        m.d.comb += below.eq(Mux(self.exponent < lowest, lowest - self.exponent, 0))
+        return (every << below)[:kept]
+
+
+def _span(a: range, b: range) -> range:
+    """The least range that holds both."""
+    return range(min(a.start, b.start), max(a.stop, b.stop))
 
 
 class SignificandAdder(wiring.Component):

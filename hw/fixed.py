@@ -40,7 +40,9 @@ class FixedAligner(wiring.Component):
     carry : Out(1)
         To be added at the accumulator's lsb.
     huge : Out(1)
-        The magnitude does not fit ``bits`` bits: with saturation every sum overflows.
+        The magnitude does not fit ``bits`` bits: every sum overflows.
+    inexact : Out(1)
+        Something was cut.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class FixedAligner(wiring.Component):
                 "addend": Out(signed(accumulator.format.bits + 1)),
                 "carry": Out(1),
                 "huge": Out(1),
+                "inexact": Out(1),
             }
         )
 
@@ -87,7 +90,11 @@ class FixedAligner(wiring.Component):
             m.d.comb += lost.eq(huge | (places[i] & value[max(0, width - step) :].any()))
             value, huge = shifted, lost
         magnitude = Signal(bits)
-        m.d.comb += [magnitude.eq(value[fraction:]), self.huge.eq(huge)]
+        m.d.comb += [
+            magnitude.eq(value[fraction:]),
+            self.huge.eq(huge),
+            self.inexact.eq(value[:fraction].any()),
+        ]
 
         match self.accumulator.rounding:
             case Rounding.TOWARD_ZERO:
@@ -127,6 +134,8 @@ class FixedCut(wiring.Component):
         The kept bits.
     carry : Out(1)
         To be added at their last place.
+    inexact : Out(1)
+        Something was cut.
     """
 
     def __init__(self, *, width: int, discard: int, rounding: Rounding):
@@ -137,6 +146,7 @@ class FixedCut(wiring.Component):
                 "exact": In(signed(width)),
                 "addend": Out(signed(max(1, width - discard))),
                 "carry": Out(1),
+                "inexact": Out(1),
             }
         )
 
@@ -147,7 +157,7 @@ class FixedCut(wiring.Component):
             return m
         m.d.comb += self.addend.eq(self.exact >> self.discard)
         discarded = Signal(self.discard)  # sign-extended where more is cut than there is
-        m.d.comb += discarded.eq(self.exact)
+        m.d.comb += [discarded.eq(self.exact), self.inexact.eq(discarded.any())]
         match self.rounding:
             case Rounding.TOWARD_ZERO:
                 m.d.comb += self.carry.eq(self.exact[-1] & discarded.any())
@@ -180,8 +190,14 @@ class FixedAdder(wiring.Component):
         One more at the lsb.
     huge : In(1)
         The addend stands for more than it can hold: saturate by its sign.
+    inexact : In(1)
+        The addend has been cut.
     result : Out
         Code of the new sum.
+    overflow : Out(1)
+        The sum is outside the format.
+    underflow : Out(1)
+        The sum is 0 and would not be without the cut.
     """
 
     def __init__(self, accumulator: FixedAccumulator, *, addend_bits: int):
@@ -194,7 +210,10 @@ class FixedAdder(wiring.Component):
                 "addend": In(signed(addend_bits)),
                 "carry": In(1),
                 "huge": In(1),
+                "inexact": In(1),
                 "result": Out(unsigned(bits)),
+                "overflow": Out(1),
+                "underflow": Out(1),
             }
         )
 
@@ -203,11 +222,15 @@ class FixedAdder(wiring.Component):
         bits = self.accumulator.format.bits
         total = Signal(signed(max(bits, self.addend_bits) + 1))
         m.d.comb += total.eq(self.acc.as_signed() + self.addend + self.carry)
+        overflow = self.huge | (total[bits - 1 : -1] != total[-1].replicate(len(total) - bits))
+        m.d.comb += [
+            self.overflow.eq(overflow),
+            self.underflow.eq(self.inexact & ~self.huge & (total == 0)),
+        ]
         if self.accumulator.overflow is Overflow.WRAP:
             m.d.comb += self.result.eq(total)
             return m
         negative = Mux(self.huge, self.addend[-1], total[-1])
-        overflow = self.huge | (total[bits - 1 : -1] != total[-1].replicate(len(total) - bits))
         limit = Cat((~negative).replicate(bits - 1), negative)
         m.d.comb += self.result.eq(Mux(overflow, limit, total[:bits]))
         return m

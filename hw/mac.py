@@ -10,12 +10,14 @@ from golden.config import FixedAccumulator, FixedFormat, Silicon
 from golden.datapath import offset_ranges
 from hw.library import written_once
 from hw.multiplier import IntegerMultiplier, Multiplier
-from hw.step import Number, add_fixed, add_float, add_integer, quantize_product
+from hw.step import Number, Rounded, add_fixed, add_float, add_integer, quantize_product
 
-__all__ = ["ChunkAdder", "Mac"]
+__all__ = ["EVENTS", "ChunkAdder", "Mac"]
+
+EVENTS = ("overflow", "underflow")  #: From the lowest bit of every word of events.
 
 
-@written_once("silicon", "stages")
+@written_once("silicon", "stages", "events")
 class Mac(wiring.Component):
     """Adds one rounded product to a running sum: ``result = Qacc(acc + Qprod(x * w))``.
 
@@ -32,6 +34,8 @@ class Mac(wiring.Component):
         Registers besides the output register, 0 to 2. The first follows the product. The second stands
         before the normaliser of a float accumulator, and before the adder of a fixed one, where it delays
         the product but not the sum. With integers from end to end the two meet, for a tool to retime.
+    events : bool
+        The sum carries with it what happened to it.
 
     Attributes
     ----------
@@ -50,17 +54,24 @@ class Mac(wiring.Component):
         ``Offsets.product``; to be constant while a product is under way.
     acc_offset : In(signed), unless hard-wired, with a product quantizer only
         ``Offsets.acc``; likewise.
+    product_word, acc_word : In, of the stochastic roundings that there are
+        Random words for the product and for the sum that it is added to; sampled with ``x`` and ``w``.
+    acc_events : In(2), if ``events``
+        :data:`EVENTS` on the way to the running sum; sampled with ``acc``.
     en : In(1)
         All registers advance.
     result : Out
         Code of the new sum.
+    result_events : Out(2), if ``events``
+        The same of the new sum.
     """
 
-    def __init__(self, silicon: Silicon, stages: int):
+    def __init__(self, silicon: Silicon, stages: int, *, events: bool):
         if stages not in (0, 1, 2):
             raise ValueError(f"stages must be 0, 1 or 2, not {stages}")
         self.silicon = silicon
         self.stages = stages
+        self.events = events
         config = silicon.config
         fixed = isinstance(config.accumulator, FixedAccumulator)
         self.acc_lag = stages if fixed else min(stages, 1)
@@ -78,6 +89,11 @@ class Mac(wiring.Component):
             members["product_offset"] = In(signed(ranges.product.width))
             if config.product is not None:
                 members["acc_offset"] = In(signed(ranges.acc.width))
+        for name, part in (("product_word", config.product), ("acc_word", config.accumulator)):
+            if part is not None and part.random_bits is not None:
+                members[name] = In(unsigned(part.random_bits))
+        if events:
+            members |= {"acc_events": In(len(EVENTS)), "result_events": Out(len(EVENTS))}
         super().__init__(members)
 
     def elaborate(self, platform):
@@ -93,6 +109,7 @@ class Mac(wiring.Component):
         first = register if self.stages >= 1 else _wire
         second = register if self.stages == 2 else _wire
 
+        product_events = None
         match config.accumulator:
             case FixedAccumulator() as accumulator if config.all_integer:
                 m.submodules.multiplier = multiplier = IntegerMultiplier(config)
@@ -108,18 +125,31 @@ class Mac(wiring.Component):
                 if config.product is None:
                     addend = product.registered(first)
                 else:
-                    code = first(quantize_product(m, product, config.product))
-                    bounds = offset_ranges(config).acc
-                    offset = config.offsets.acc if self.silicon.hardwired else self.acc_offset
-                    addend = Number.of(code, config.product.format).offset_by(offset, bounds)
-                total = add_float(m, self.acc, addend, accumulator, second)
+                    rounded = quantize_product(m, product, config.product, self._word("product_word"))
+                    product_events = rounded.events
+                    addend = self._addend(m, first(rounded.code))
+                acc_word = self._word("acc_word")
+                if acc_word is not None:
+                    acc_word = second(first(acc_word))
+                total = add_float(m, self.acc, addend, accumulator, second, acc_word)
 
-        m.d.comb += [multiplier.x.eq(self.x), multiplier.w.eq(self.w)]
-        result = Signal.like(self.result, reset_less=True)
-        with m.If(self.en):
-            m.d.sync += result.eq(total)
-        m.d.comb += self.result.eq(result)
+        m.d.comb += [multiplier.x.eq(self.x), multiplier.w.eq(self.w), self.result.eq(register(total.code))]
+        if self.events:
+            before = second(self.acc_events) if self.acc_latency == 2 else self.acc_events
+            if product_events is not None:
+                before |= second(first(product_events))
+            m.d.comb += self.result_events.eq(register(before | total.events))
         return m
+
+    def _word(self, name: str) -> Value | None:
+        return getattr(self, name) if name in self.signature.members else None
+
+    def _addend(self, m: Module, code: Value) -> Number:
+        """The rounded product, normalised, its exponent in the accumulator's bias."""
+        config = self.silicon.config
+        offset = config.offsets.acc if self.silicon.hardwired else self.acc_offset
+        addend = Number.of(code, config.product.format).offset_by(offset, offset_ranges(config).acc)
+        return addend.normalized(m, "addend_normalizer")
 
     def _product(self, m: Module, multiplier: Multiplier) -> Number:
         """The exact product, its exponent in the bias of what takes it."""
@@ -132,6 +162,7 @@ class Mac(wiring.Component):
             exponent=multiplier.exponent,
             man_bits=multiplier.shape.man_bits,
             exponents=range(multiplier.shape.max_exp_code + 1),
+            leading_zeros=multiplier.shape.leading_zeros,
         ).offset_by(offset, offset_ranges(config).product)
 
 
@@ -139,7 +170,7 @@ def _wire(value: Value) -> Value:
     return value
 
 
-@written_once("silicon")
+@written_once("silicon", "events")
 class ChunkAdder(wiring.Component):
     """Adds the sum of a chunk to the outer accumulator: ``result = Qouter(acc + s)``.
 
@@ -149,6 +180,8 @@ class ChunkAdder(wiring.Component):
     ----------
     silicon : Silicon
         Gives the inner and the outer accumulator.
+    events : bool
+        The sum carries with it what happened to it.
 
     Members
     -------
@@ -158,38 +191,53 @@ class ChunkAdder(wiring.Component):
         Code of the outer sum.
     outer_offset : In(signed), unless hard-wired or from a fixed accumulator to a fixed one
         ``Offsets.outer``.
+    outer_word : In, if the outer accumulator rounds stochastically
+        Random word.
+    s_events, acc_events : In(2), if ``events``
+        :data:`EVENTS` on the way to both sums.
     result : Out
         Code of the new outer sum.
+    result_events : Out(2), if ``events``
+        The same of the new sum.
     """
 
-    def __init__(self, silicon: Silicon):
+    def __init__(self, silicon: Silicon, *, events: bool):
         self.silicon = silicon
+        self.events = events
         config = silicon.config
-        inner, outer = config.accumulator.format, config.outer_accumulator.format
-        self.integers = isinstance(inner, FixedFormat) and isinstance(outer, FixedFormat)
+        inner, outer = config.accumulator.format, config.outer_accumulator
+        self.integers = isinstance(inner, FixedFormat) and isinstance(outer, FixedAccumulator)
         members = {
             "s": In(unsigned(inner.code_bits)),
-            "acc": In(unsigned(outer.code_bits)),
-            "result": Out(unsigned(outer.code_bits)),
+            "acc": In(unsigned(outer.format.code_bits)),
+            "result": Out(unsigned(outer.format.code_bits)),
         }
         if not silicon.hardwired and not self.integers:
             members["outer_offset"] = In(signed(offset_ranges(config).outer.width))
+        if outer.random_bits is not None:
+            members["outer_word"] = In(unsigned(outer.random_bits))
+        if events:
+            members |= {name: In(len(EVENTS)) for name in ("s_events", "acc_events")}
+            members["result_events"] = Out(len(EVENTS))
         super().__init__(members)
 
     def elaborate(self, platform):
         m = Module()
+        total = self._total(m)
+        m.d.comb += self.result.eq(total.code)
+        if self.events:
+            m.d.comb += self.result_events.eq(self.s_events | self.acc_events | total.events)
+        return m
+
+    def _total(self, m: Module) -> Rounded:
         config = self.silicon.config
         inner, outer = config.accumulator.format, config.outer_accumulator
         if self.integers:
             discard = outer.format.lsb - inner.lsb
-            total = add_integer(m, self.acc, self.s.as_signed(), discard, outer, _wire)
-        else:
-            offset = config.offsets.outer if self.silicon.hardwired else self.outer_offset
-            chunk = Number.of(self.s, inner).offset_by(offset, offset_ranges(config).outer)
-            if isinstance(outer, FixedAccumulator):
-                total = add_fixed(m, self.acc, chunk, outer, _wire)
-            else:
-                chunk = chunk.normalized(m, "chunk_normalizer")
-                total = add_float(m, self.acc, chunk, outer, _wire)
-        m.d.comb += self.result.eq(total)
-        return m
+            return add_integer(m, self.acc, self.s.as_signed(), discard, outer, _wire)
+        offset = config.offsets.outer if self.silicon.hardwired else self.outer_offset
+        chunk = Number.of(self.s, inner).offset_by(offset, offset_ranges(config).outer)
+        if isinstance(outer, FixedAccumulator):
+            return add_fixed(m, self.acc, chunk, outer, _wire)
+        word = self.outer_word if outer.random_bits is not None else None
+        return add_float(m, self.acc, chunk.normalized(m, "chunk_normalizer"), outer, _wire, word)

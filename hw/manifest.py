@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In
 
 from golden.config import MacConfig
 from golden.datapath import offset_ranges
+from golden.random_words import Stage
 from hw.array import SystolicArray
 from hw.selfcheck import offset_words
 
@@ -28,7 +29,7 @@ _STREAMS = {
 }
 
 _FIELDS = {
-    "k_passes": "weight tiles of the job: K / rows, rounded up; at least 1",
+    "k": "length of the dot products, at least 1; a job takes K / rows passes, rounded up",
     "m_rows": "rows of a, 1 to depth",
     "product_offset": "bias of activations plus bias of weights, minus that of the product quantizer "
     "(without one: of the accumulator); a fixed-point format counts as bias -lsb",
@@ -36,6 +37,14 @@ _FIELDS = {
     "outer_offset": "bias of the accumulator minus that of the outer accumulator",
     "codes": "codes of the outer accumulator, column 0 in the lowest bits",
     "last": "this is the last row of the job",
+    "overflow": "for each column: some rounding on the way to its sum overflowed",
+    "underflow": "for each column: some rounding on the way to its sum gave zero for what was not",
+    "m_base": "number of the job's first row in the whole product",
+    "n_base": "number of the array's column 0 in the whole product",
+} | {
+    f"{stage.name.lower()}_{side}_key": f"golden.random_words.key(seed, call, {stage.name}, {i})"
+    for stage in Stage
+    for i, side in enumerate(("row", "column"))
 }
 
 _CODES = {
@@ -76,14 +85,16 @@ def manifest(array: SystolicArray, mac: MacConfig, sha256: dict[str, str]) -> di
             "cols": config.cols,
             "stages": config.stages,
             "depth": config.depth,
+            "events": config.events,
             "passes_per_chunk": config.passes,
         },
         "ports": _ports(array),
         "latency": {
             "unit": "cycles without stalls",
-            "mac": array.acc_latency,
-            "array": array.latency,
-            "pass_gap": array.pass_gap,
+            "mac": array.timing.acc_latency,
+            "array": array.timing.latency,
+            "weight_wait": array.timing.weight_wait,
+            "sum_wait": array.timing.sum_wait,
         },
         "offsets": _offsets(array, mac),
         "sha256": sha256,

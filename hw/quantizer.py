@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Const, Module, Mux, Signal, unsigned
+from amaranth import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.config import FloatFormat, Rounding
+from golden.config import Encoding, FloatFormat, Rounding
 from hw.rounder import SignificandRounder
+from hw.shift import shift_right
 
 __all__ = ["Normalizer", "Quantizer"]
 
@@ -61,9 +62,10 @@ class Normalizer(wiring.Component):
 
 
 class Quantizer(wiring.Component):
-    """Rounds a number once to a float format: saturates above its range, flushes to zero below it.
+    """Rounds a number once to a float format; saturates above its range.
 
-    Combinational. The arithmetic is that of :func:`golden.arith.quantize`; every zero has sign 0.
+    Combinational. Below its range it flushes to zero or, with subnormals, rounds on their grid. The
+    arithmetic is that of :func:`golden.arith.quantize`; every zero has sign 0.
 
     Parameters
     ----------
@@ -74,7 +76,9 @@ class Quantizer(wiring.Component):
     target : FloatFormat
         Its bias plays no part.
     rounding : Rounding
-        Toward zero or to nearest even.
+        Toward zero, to nearest even or stochastic.
+    random_bits : int or None
+        Width of the random word; None unless stochastic.
 
     Members
     -------
@@ -84,46 +88,96 @@ class Quantizer(wiring.Component):
         Top bit set, unless the number is zero.
     exponent : In
         Exponent code of the top bit; below 0 and above the target's largest are legal.
+    word : In(random_bits), if stochastic
+        The random word.
     code : Out
         Code of the rounded number.
+    overflow : Out(1)
+        The rounded number is larger than the format holds.
+    underflow : Out(1)
+        The number is not zero and its code is.
     """
 
-    def __init__(self, *, width: int, exponents: range, target: FloatFormat, rounding: Rounding):
+    def __init__(
+        self,
+        *,
+        width: int,
+        exponents: range,
+        target: FloatFormat,
+        rounding: Rounding,
+        random_bits: int | None,
+    ):
         self.width = width
         self.exponents = exponents
         self.target = target
         self.rounding = rounding
-        super().__init__(
-            {
-                "negative": In(1),
-                "significand": In(unsigned(width)),
-                "exponent": In(exponents),
-                "code": Out(unsigned(target.code_bits)),
-            }
-        )
+        self.random_bits = random_bits
+        members = {
+            "negative": In(1),
+            "significand": In(unsigned(width)),
+            "exponent": In(exponents),
+            "code": Out(unsigned(target.code_bits)),
+            "overflow": Out(1),
+            "underflow": Out(1),
+        }
+        if random_bits is not None:
+            members["word"] = In(unsigned(random_bits))
+        super().__init__(members)
 
     def elaborate(self, platform):
         m = Module()
         target, kept = self.target, self.target.significand_bits
+        nonzero = self.significand[-1]
+        significand = self.significand
+        reaches_grid = target.subnormals and self.exponents.start < target.min_exp_code
+        if reaches_grid:
+            below = Signal()
+            m.d.comb += below.eq(self.exponent < target.min_exp_code)
+            significand = self._on_grid(m, below)
 
         rounded = Signal(kept + 1)
-        discard = self.width - kept
+        discard = len(significand) - kept
         if discard > 0:
             m.submodules.rounder = rounder = SignificandRounder(
-                width=kept, discard=discard, rounding=self.rounding
+                width=kept, discard=discard, rounding=self.rounding, random_bits=self.random_bits
             )
-            m.d.comb += [rounder.exact.eq(self.significand), rounded.eq(rounder.rounded)]
+            m.d.comb += [rounder.exact.eq(significand), rounded.eq(rounder.rounded)]
+            if self.random_bits is not None:
+                m.d.comb += rounder.word.eq(self.word)
         else:
-            m.d.comb += rounded.eq(self.significand << -discard)
+            m.d.comb += rounded.eq(significand << -discard)
         mantissa = rounded[: target.man_bits]  # all 0 after a carry
 
-        exponent = Signal(range(self.exponents.start, self.exponents.stop + 1))
-        m.d.comb += exponent.eq(self.exponent + rounded[-1])
+        exponent = Signal(range(min(0, self.exponents.start), self.exponents.stop + 1))
+        carried = self.exponent + rounded[-1]
+        m.d.comb += exponent.eq(Mux(below, rounded[-2], carried) if reaches_grid else carried)
         overflow = exponent > target.max_exp_code
+        if target.encoding is Encoding.FN and target.man_bits:
+            overflow |= (exponent == target.max_exp_code) & mantissa.all()
         flushed = (exponent < 0) | ((exponent == 0) & ~mantissa.any())
-        zero = ~self.significand[-1] | flushed
+        m.d.comb += [
+            self.overflow.eq(nonzero & overflow),
+            self.underflow.eq(nonzero & flushed),
+        ]
 
-        largest = Const(-1, unsigned(target.code_bits - 1))
+        largest = Const(target.max_magnitude_code, unsigned(target.code_bits - 1))
         magnitude = Mux(overflow, largest, Cat(mantissa, exponent[: target.exp_bits]))
+        zero = ~nonzero | flushed
         m.d.comb += self.code.eq(Mux(zero, 0, Cat(magnitude[: target.code_bits - 1], self.negative)))
         return m
+
+    def _on_grid(self, m: Module, below: Value) -> Value:
+        """The significand where a number has no hidden bit: shifted right, as far as rounding can tell.
+
+        Kept below the last place: nothing to drop, a guard and a sticky bit to round to nearest, the
+        random bits to round stochastically.
+        """
+        nearest = self.rounding is Rounding.NEAREST_EVEN
+        width = self.target.significand_bits + (2 if nearest else self.random_bits or 0)
+        width = max(width, self.width) if nearest else width
+        cut = max(0, self.width - width)
+        places = Signal(range(self.target.min_exp_code - self.exponents.start + 1))
+        m.d.comb += places.eq(Mux(below, self.target.min_exp_code - self.exponent, 0))
+        value = (self.significand << max(0, width - self.width))[cut:]
+        shifted, sticky = shift_right(m, value, width, places)
+        return shifted | sticky if nearest else shifted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Module, unsigned
+from amaranth import Cat, Const, Module, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,8 +14,8 @@ __all__ = ["SignificandRounder"]
 class SignificandRounder(wiring.Component):
     """Rounds an exact significand to ``width`` bits.
 
-    Combinational. Magnitudes only; neither mode looks at the sign. Rounding up may carry out of the
-    top bit; the carry is kept, and renormalising is the caller's work. The arithmetic is that of
+    Combinational. Magnitudes only; no mode looks at the sign. Rounding up may carry out of the top bit;
+    the carry is kept, and renormalising is the caller's work. The arithmetic is that of
     :func:`golden.arith.round_significand`.
 
     Parameters
@@ -25,31 +25,37 @@ class SignificandRounder(wiring.Component):
     discard : int
         Bits below them, to be rounded away. At least 1.
     rounding : Rounding
-        Toward zero or to nearest even. Fixed when the RTL is generated, so the mode not chosen costs
-        no area.
+        Toward zero, to nearest even or stochastic. Fixed when the RTL is generated, so a mode not chosen
+        costs no area.
+    random_bits : int or None
+        Width of the random word; None unless stochastic.
 
     Members
     -------
     exact : In(width + discard)
         Significand before rounding.
+    word : In(random_bits), if stochastic
+        The random word.
     rounded : Out(width + 1)
         Significand after rounding, carry in the top bit.
     """
 
-    def __init__(self, *, width: int, discard: int, rounding: Rounding):
+    def __init__(self, *, width: int, discard: int, rounding: Rounding, random_bits: int | None):
         if discard < 1:
             raise ValueError(f"discard must be at least 1, not {discard}")
-        if rounding not in (Rounding.TOWARD_ZERO, Rounding.NEAREST_EVEN):
-            raise ValueError(f"a magnitude is rounded toward zero or to nearest even, not {rounding.value}")
+        if rounding is Rounding.FLOOR:
+            raise ValueError("a magnitude is rounded rz, rne or sr, not floor")
         self.width = width
         self.discard = discard
         self.rounding = rounding
-        super().__init__(
-            {
-                "exact": In(unsigned(width + discard)),
-                "rounded": Out(unsigned(width + 1)),
-            }
-        )
+        self.random_bits = random_bits
+        members = {
+            "exact": In(unsigned(width + discard)),
+            "rounded": Out(unsigned(width + 1)),
+        }
+        if random_bits is not None:
+            members["word"] = In(unsigned(random_bits))
+        super().__init__(members)
 
     def elaborate(self, platform):
         m = Module()
@@ -61,4 +67,9 @@ class SignificandRounder(wiring.Component):
                 m.d.comb += self.rounded.eq(kept)
             case Rounding.NEAREST_EVEN:
                 m.d.comb += self.rounded.eq(kept + (guard & (sticky | kept[0])))
+            case Rounding.STOCHASTIC:
+                bits = self.random_bits
+                first_bits = self.exact[max(0, self.discard - bits) : self.discard]
+                padding = Const(0, max(0, bits - self.discard))
+                m.d.comb += self.rounded.eq((Cat(padding, first_bits, kept) + self.word) >> bits)
         return m

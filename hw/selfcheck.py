@@ -12,10 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from golden.arith import dot
+from golden.arith import Words, dot, dot_events
 from golden.config import ConfigError, FloatFormat, Format, MacConfig, Offsets
 from golden.datapath import offset_ranges, with_offsets
+from golden.random_words import RandomWords, key
 from hw.array import SystolicArray
+from hw.mac import EVENTS
+from hw.random_words import key_name, stochastic_stages
 
 __all__ = ["offset_words", "testbench_text"]
 
@@ -28,6 +31,7 @@ class _Job(NamedTuple):
     x: np.ndarray  #: Activation codes [m, k].
     w: np.ndarray  #: Weight codes [k, n].
     mac: MacConfig  #: With the biases of this job.
+    random: RandomWords  #: Of stochastic roundings. The job has row 0 and column 0 of its product.
 
 
 class _Stream(NamedTuple):
@@ -51,7 +55,7 @@ def offset_words(array: SystolicArray, mac: MacConfig) -> dict[str, int]:
 def testbench_text(array: SystolicArray, name: str, mac: MacConfig) -> str:
     """Verilog-2005 of module ``name_tb``, which tests module ``name``, the Verilog of ``array``."""
     streams = _streams(array, _jobs(array, mac))
-    beats = sum(len(stream.beats) for stream in streams)
+    beats, timing = sum(len(stream.beats) for stream in streams), array.timing
     parts = {
         "name": name,
         "declarations": "".join(_declaration(stream) for stream in streams),
@@ -68,8 +72,8 @@ def testbench_text(array: SystolicArray, name: str, mac: MacConfig) -> str:
         "senders": "".join(_sender(stream, i) for i, stream in enumerate(streams[:-1])),
         "results_top": streams[-1].width - 1,
         "results": len(streams[-1].beats),
-        "quiet_cycles": 4 * (array.latency + array.pass_gap) + 100,
-        "cycles": 20 * beats + 100 * (array.latency + array.pass_gap) + 1000,
+        "quiet_cycles": 4 * (timing.latency + timing.sum_wait) + 100,
+        "cycles": 20 * beats + 100 * (timing.latency + timing.sum_wait) + 1000,
     }
     return _TESTBENCH.format_map(parts)
 
@@ -82,12 +86,12 @@ def _jobs(array: SystolicArray, mac: MacConfig) -> list[_Job]:
     m_rows = (MAX_ROWS, 1, MAX_ROWS - 1)
     macs = (mac, mac, _with_other_offsets(array, mac, rng))
     return [
-        _job(array, min(k, MAX_PASSES * rows), min(m, array.config.depth), config, rng)
-        for k, m, config in zip(lengths, m_rows, macs, strict=True)
+        _job(array, min(k, MAX_PASSES * rows), min(m, array.config.depth), config, call, rng)
+        for call, (k, m, config) in enumerate(zip(lengths, m_rows, macs, strict=True))
     ]
 
 
-def _job(array: SystolicArray, k: int, m: int, mac: MacConfig, rng: random.Random) -> _Job:
+def _job(array: SystolicArray, k: int, m: int, mac: MacConfig, call: int, rng: random.Random) -> _Job:
     """Random codes, some of them zero; row 0 of the result has column 0 overflow if it can."""
     cols = array.config.cols
     x = [[_code(mac.x, rng) for _ in range(k)] for _ in range(m)]
@@ -95,15 +99,22 @@ def _job(array: SystolicArray, k: int, m: int, mac: MacConfig, rng: random.Rando
     x[0] = [_largest(mac.x)] * k
     for row in w:
         row[0] = _largest(mac.w)
-    return _Job(x=np.array(x, dtype=np.int64), w=np.array(w, dtype=np.int64), mac=mac)
+    return _Job(
+        x=np.array(x, dtype=np.int64), w=np.array(w, dtype=np.int64), mac=mac, random=RandomWords(SEED, call)
+    )
 
 
 def _code(number: Format, rng: random.Random) -> int:
-    return rng.getrandbits(number.code_bits) if rng.randrange(8) else 0
+    """Any finite number; zero more often than others."""
+    code = rng.getrandbits(number.code_bits) if rng.randrange(8) else 0
+    if isinstance(number, FloatFormat):
+        magnitude = code & (2 ** (number.code_bits - 1) - 1)
+        code += min(magnitude, number.max_magnitude_code) - magnitude
+    return code
 
 
 def _largest(number: Format) -> int:
-    return 2 ** (number.code_bits - 1) - 1 if isinstance(number, FloatFormat) else number.max_integer
+    return number.max_magnitude_code if isinstance(number, FloatFormat) else number.max_integer
 
 
 def _with_other_offsets(array: SystolicArray, mac: MacConfig, rng: random.Random) -> MacConfig:
@@ -127,10 +138,10 @@ def _streams(array: SystolicArray, jobs: list[_Job]) -> list[_Stream]:
     mac, rows, cols = array.config.silicon.config, array.config.rows, array.config.cols
     job_layout, result_layout = array.job.payload.shape(), array.results.payload.shape()
     job_beats, weights, activations, results = [], [], [], []
-    for x, w, config in jobs:
+    for x, w, config, words in jobs:
         m, k = x.shape
         passes = -(-k // rows)
-        job = {"k_passes": passes, "m_rows": m} | offset_words(array, config)
+        job = {"k": k, "m_rows": m} | offset_words(array, config) | _random_fields(config, words)
         job_beats.append(job_layout.const(job).as_bits())
         x_padded = np.pad(x, ((0, 0), (0, passes * rows - k)))
         w_padded = np.pad(w, ((0, passes * rows - k), (0, 0)))
@@ -140,17 +151,39 @@ def _streams(array: SystolicArray, jobs: list[_Job]) -> list[_Stream]:
             for start in range(0, passes * rows, rows)
             for i in range(m)
         ]
-        codes = dot(x.T[:, :, None], w[:, None, :], config)
-        results += [
-            result_layout.const({"codes": row.tolist(), "last": i == m - 1}).as_bits()
-            for i, row in enumerate(codes)
-        ]
+        steps = (x.T[:, :, None], w[:, None, :], config, _words(words, m, cols))
+        codes = np.broadcast_to(dot(*steps), (m, cols))
+        flags = [np.broadcast_to(flag, (m, cols)) for flag in dot_events(*steps)]
+        for i, row in enumerate(codes):
+            result = {"codes": row.tolist(), "last": i == m - 1}
+            if array.config.events:
+                result |= {event: _bits(flag[i]) for event, flag in zip(EVENTS, flags, strict=True)}
+            results.append(result_layout.const(result).as_bits())
     return [
         _Stream("job", job_layout.size, job_beats),
         _Stream("weights", cols * mac.w.code_bits, weights),
         _Stream("activations", rows * mac.x.code_bits, activations),
         _Stream("results", result_layout.size, results),
     ]
+
+
+def _random_fields(mac: MacConfig, words: RandomWords) -> dict[str, int]:
+    """What a job says about random words, if any of its roundings is stochastic."""
+    keys = {
+        key_name(stage, name): key(words.seed, words.call, stage, side)
+        for stage in stochastic_stages(mac)
+        for side, name in enumerate(("row", "column"))
+    }
+    return {"m_base": 0, "n_base": 0} | keys if keys else {}
+
+
+def _words(words: RandomWords, m: int, cols: int) -> Words:
+    row, column = np.arange(m)[:, None], np.arange(cols)
+    return lambda stage, bits, k: words.words(stage, bits, row, column, k)
+
+
+def _bits(flags: np.ndarray) -> int:
+    return sum(int(flag) << i for i, flag in enumerate(flags))
 
 
 def _packed(codes: np.ndarray, number: Format) -> int:

@@ -11,26 +11,39 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from amaranth import Module, Value
+from amaranth import Cat, Module, Value
 
 from golden.config import FixedAccumulator, FloatAccumulator, FloatQuantizer, Format
-from golden.datapath import OffsetRange
+from golden.datapath import AddendShape, OffsetRange
 from hw.adder import Aligner, SignificandAdder
 from hw.fields import unpack
 from hw.fixed import FixedAdder, FixedAligner, FixedCut
 from hw.quantizer import Normalizer, Quantizer
 
-__all__ = ["Number", "Register", "add_fixed", "add_float", "add_integer", "quantize_product"]
+__all__ = ["Number", "Register", "Rounded", "add_fixed", "add_float", "add_integer", "quantize_product"]
 
 Register = Callable[[Value], Value]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounded:
+    """What a rounding gives. Events are gates only where something is connected to them."""
+
+    code: Value
+    overflow: Value
+    underflow: Value
+
+    @property
+    def events(self) -> Value:
+        """Overflow, then underflow."""
+        return Cat(self.overflow, self.underflow)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Number:
     """A number as wires: ``(-1)**negative * significand * 2**(exponent - man_bits - bias)``.
 
-    A significand with ``man_bits`` bits below its top one is normalised: its top bit is set, or it is
-    zero, and then the exponent means nothing.
+    Where the significand is zero the exponent means nothing.
     """
 
     negative: Value
@@ -38,16 +51,19 @@ class Number:
     exponent: Value
     man_bits: int
     exponents: range  #: All that ``exponent`` can be while the significand is not 0.
+    leading_zeros: int  #: The most that a significand has which is not 0.
 
     @classmethod
     def of(cls, code: Value, number: Format) -> Number:
         negative, significand, exponent = unpack(code, number)
+        shape = AddendShape.of(number)
         return cls(
             negative=negative,
             significand=significand,
             exponent=exponent,
             man_bits=number.man_bits,
             exponents=range(number.max_exp_code + 1),
+            leading_zeros=shape.leading_zeros,
         )
 
     def offset_by(self, offset: Value | int, bounds: OffsetRange) -> Number:
@@ -69,44 +85,59 @@ class Number:
 
     def normalized(self, m: Module, name: str) -> Number:
         """The same with its leading bit on top, by a normaliser of that name where it takes one."""
-        width = len(self.significand)
-        max_shift = width - 1 - self.man_bits
-        if max_shift == 0:
+        if self.leading_zeros == 0:
             return self
-        m.submodules[name] = normalizer = Normalizer(width=width, max_shift=max_shift)
+        width = len(self.significand)
+        above = width - 1 - self.man_bits  # places of the top bit left of the point's left neighbour
+        m.submodules[name] = normalizer = Normalizer(width=width, max_shift=self.leading_zeros)
         m.d.comb += normalizer.significand.eq(self.significand)
         return replace(
             self,
             significand=normalizer.normalized,
-            exponent=self.exponent + max_shift - normalizer.shift,
+            exponent=self.exponent + above - normalizer.shift,
             man_bits=width - 1,
-            exponents=range(self.exponents.start, self.exponents.stop + max_shift),
+            exponents=range(self.exponents.start + above - self.leading_zeros, self.exponents.stop + above),
+            leading_zeros=0,
         )
 
 
-def quantize_product(m: Module, product: Number, quantizer: FloatQuantizer) -> Value:
-    """Code of the rounded product; its exponent is already in the quantizer's bias."""
+def quantize_product(m: Module, product: Number, quantizer: FloatQuantizer, word: Value | None) -> Rounded:
+    """The rounded product; it comes normalised, its exponent in the quantizer's bias."""
     m.submodules.quantizer = unit = Quantizer(
         width=len(product.significand),
         exponents=product.exponents,
         target=quantizer.format,
         rounding=quantizer.rounding,
+        random_bits=quantizer.random_bits,
     )
     m.d.comb += [
         unit.negative.eq(product.negative),
         unit.significand.eq(product.significand),
         unit.exponent.eq(product.exponent),
     ]
-    return unit.code
+    if word is not None:
+        m.d.comb += unit.word.eq(word)
+    return Rounded(code=unit.code, overflow=unit.overflow, underflow=unit.underflow)
 
 
 def add_float(
-    m: Module, acc: Value, addend: Number, accumulator: FloatAccumulator, register: Register
-) -> Value:
-    """Code of the new sum of a float accumulator; the addend is normalised and in its bias."""
-    total = Number.of(acc, accumulator.format)
+    m: Module,
+    acc: Value,
+    addend: Number,
+    accumulator: FloatAccumulator,
+    register: Register,
+    word: Value | None,
+) -> Rounded:
+    """The new sum of a float accumulator; the addend comes normalised and in its bias.
+
+    ``word``, the random word, comes behind the register.
+    """
+    total = Number.of(acc, accumulator.format).normalized(m, "acc_normalizer")
     m.submodules.aligner = aligner = Aligner(
-        accumulator, addend_bits=len(addend.significand), exponents=addend.exponents
+        accumulator,
+        addend_bits=len(addend.significand),
+        acc_exponents=total.exponents,
+        addend_exponents=addend.exponents,
     )
     m.d.comb += [
         aligner.acc_significand.eq(total.significand),
@@ -126,60 +157,75 @@ def add_float(
         significand=adder.total,
         exponent=aligner.exponent,
         man_bits=aligner.widths.total - 1,
-        exponents=range(min(0, addend.exponents.start), max(total.exponents.stop, addend.exponents.stop)),
+        exponents=aligner.exponents,
+        leading_zeros=len(adder.total) - 1,
     ).registered(register)
+    both_zero = aligner.equal & ~total.significand[-1]
+    exact_zero = register(both_zero | (aligner.equal & adder.subtract))
 
     # A carry moves the leading bit up by one place, a difference down by any number.
-    width = len(carried.significand)
-    m.submodules.normalizer = normalizer = Normalizer(width=width, max_shift=width - 1)
+    carried = carried.normalized(m, "normalizer")
     m.submodules.rounder = rounder = Quantizer(
-        width=width,
-        exponents=range(carried.exponents.start - width, carried.exponents.stop + 1),
+        width=len(carried.significand),
+        exponents=carried.exponents,
         target=accumulator.format,
         rounding=accumulator.rounding,
+        random_bits=accumulator.random_bits,
     )
     m.d.comb += [
-        normalizer.significand.eq(carried.significand),
         rounder.negative.eq(carried.negative),
-        rounder.significand.eq(normalizer.normalized),
-        rounder.exponent.eq(carried.exponent + 1 - normalizer.shift),
+        rounder.significand.eq(carried.significand),
+        rounder.exponent.eq(carried.exponent),
     ]
-    return rounder.code
+    if word is not None:
+        m.d.comb += rounder.word.eq(word)
+    # Guard bits may cut a difference to zero before it is rounded.
+    underflow = ~exact_zero & ~rounder.code.any()
+    return Rounded(code=rounder.code, overflow=rounder.overflow, underflow=underflow)
 
 
 def add_fixed(
     m: Module, acc: Value, addend: Number, accumulator: FixedAccumulator, register: Register
-) -> Value:
-    """Code of the new sum of a fixed-point accumulator; the addend counts from its lsb."""
+) -> Rounded:
+    """The new sum of a fixed-point accumulator; the addend counts from its lsb."""
     m.submodules.aligner = aligner = FixedAligner(
         accumulator,
         significand_bits=len(addend.significand),
         man_bits=addend.man_bits,
         exponents=addend.exponents,
     )
-    m.submodules.adder = adder = FixedAdder(accumulator, addend_bits=len(aligner.addend))
     m.d.comb += [
         aligner.negative.eq(addend.negative),
         aligner.significand.eq(addend.significand),
         aligner.exponent.eq(addend.exponent),
-        adder.acc.eq(acc),
-        adder.addend.eq(register(aligner.addend)),
-        adder.carry.eq(register(aligner.carry)),
-        adder.huge.eq(register(aligner.huge)),
     ]
-    return adder.result
+    return _fixed_sum(m, acc, aligner, accumulator, register, huge=aligner.huge)
 
 
 def add_integer(
     m: Module, acc: Value, addend: Value, discard: int, accumulator: FixedAccumulator, register: Register
-) -> Value:
-    """Code of the new sum where the addend is two's complement, ``discard`` bits finer than the sum."""
+) -> Rounded:
+    """The new sum where the addend is two's complement, ``discard`` bits finer than the sum."""
     m.submodules.aligner = cut = FixedCut(width=len(addend), discard=discard, rounding=accumulator.rounding)
+    m.d.comb += cut.exact.eq(addend)
+    return _fixed_sum(m, acc, cut, accumulator, register, huge=None)
+
+
+def _fixed_sum(
+    m: Module,
+    acc: Value,
+    cut: FixedAligner | FixedCut,
+    accumulator: FixedAccumulator,
+    register: Register,
+    huge: Value | None,
+) -> Rounded:
     m.submodules.adder = adder = FixedAdder(accumulator, addend_bits=len(cut.addend))
     m.d.comb += [
-        cut.exact.eq(addend),
         adder.acc.eq(acc),
         adder.addend.eq(register(cut.addend)),
         adder.carry.eq(register(cut.carry)),
+        adder.inexact.eq(register(cut.inexact)),
     ]
-    return adder.result
+    if huge is not None:
+        m.d.comb += adder.huge.eq(register(huge))
+    return Rounded(code=adder.result, overflow=adder.overflow, underflow=adder.underflow)

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from golden.arith import chunk_add, chunk_events, chunks, dot, fmaq, fmaq_events
-from golden.config import FixedAccumulator, FixedFormat, FloatFormat, Format, MacConfig, Offsets
+from golden.arith import Words, dot, dot_events
+from golden.config import ArrayConfig, FixedAccumulator, FixedFormat, FloatFormat, Format, MacConfig, Offsets
 from golden.datapath import offset_ranges, with_offsets
+from golden.random_words import RandomWords, Stage, key
+from hw.mac import EVENTS
+from hw.random_words import key_name
 
 __all__ = ["Job", "Shape", "directed_codes", "random_job"]
 
@@ -25,10 +28,20 @@ class Shape:
     cols: int
     stages: int
     depth: int
-    latency: int
-    pass_gap: int
-    job_gap: int
+    events: bool
     job_fields: dict[str, list[int]]  #: Lowest bit and width of each field of a job.
+
+    @property
+    def array(self) -> ArrayConfig:
+        mac = MacConfig.parse(self.config)
+        return ArrayConfig(
+            silicon=mac.hardwired if self.hardwired else mac.silicon,
+            rows=self.rows,
+            cols=self.cols,
+            stages=self.stages,
+            depth=self.depth,
+            events=self.events,
+        )
 
     @property
     def name(self) -> str:
@@ -45,37 +58,55 @@ class Job:
     x: np.ndarray  #: [m, k]
     w: np.ndarray  #: [k, n]
     shape: Shape
+    random: RandomWords  #: Of the product that this is a tile of.
+    m_base: int  #: Number of the tile's first row in the product.
+    n_base: int  #: Number of its first column.
 
     @property
     def k_passes(self) -> int:
         return -(-self.x.shape[1] // self.shape.rows)
 
+    @property
+    def words(self) -> Words:
+        m = self.m_base + np.arange(len(self.x))[:, None]
+        n = self.n_base + np.arange(self.w.shape[1])
+        return lambda stage, bits, k: self.random.words(stage, bits, m, n, k)
+
+    @property
+    def steps(self) -> tuple:
+        """Arguments of :func:`golden.arith.dot`."""
+        k = self.x.shape[1]
+        x, w = [self.x[:, i, None] for i in range(k)], [self.w[i] for i in range(k)]
+        return x, w, self.config, self.words
+
     def expected(self) -> np.ndarray:
         """Codes [m, n] of golden."""
-        k = self.x.shape[1]
-        out = dot([self.x[:, i, None] for i in range(k)], [self.w[i] for i in range(k)], self.config)
-        return np.broadcast_to(out, (len(self.x), self.w.shape[1]))
+        return np.broadcast_to(dot(*self.steps), (len(self.x), self.w.shape[1]))
 
-    def overflows(self) -> int:
-        """Additions, inner and outer, that overflow."""
-        out, count = np.int64(0), 0
-        for indices in chunks(self.x.shape[1], self.config.chunk_size):
-            acc = np.int64(0)
-            for k in indices:
-                x, w = self.x[:, k, None], self.w[k]
-                count += np.count_nonzero(fmaq_events(acc, x, w, self.config)[1].overflow)
-                acc = fmaq(acc, x, w, self.config)
-            count += np.count_nonzero(chunk_events(out, acc, self.config).overflow)
-            out = chunk_add(out, acc, self.config)
-        return int(count)
+    def expected_events(self) -> dict[str, np.ndarray]:
+        """Whether a rounding on the way to each result has each of :data:`hw.mac.EVENTS`: bool [m, n]."""
+        shape = (len(self.x), self.w.shape[1])
+        return {
+            event: np.broadcast_to(flags, shape)
+            for event, flags in zip(EVENTS, dot_events(*self.steps), strict=True)
+        }
+
+    def offset_words(self) -> dict[str, int]:
+        """What the offset registers that there are are loaded with."""
+        offsets, ranges = self.config.offsets, offset_ranges(self.config)
+        return {
+            f"{name}_offset": getattr(ranges, name).clamp(getattr(offsets, name))
+            for name in ("product", "acc", "outer")
+            if f"{name}_offset" in self.shape.job_fields
+        }
 
     def job_beat(self) -> int:
-        offsets = self.config.offsets
-        ranges = offset_ranges(self.config)
-        values: dict[str, Any] = {"k_passes": self.k_passes, "m_rows": len(self.x)}
-        for name in ("product", "acc", "outer"):
-            if f"{name}_offset" in self.shape.job_fields:
-                values[f"{name}_offset"] = getattr(ranges, name).clamp(getattr(offsets, name))
+        values: dict[str, Any] = {"k": self.x.shape[1], "m_rows": len(self.x)}
+        values |= {"m_base": self.m_base, "n_base": self.n_base}
+        for stage in Stage:
+            for side, name in enumerate(("row", "column")):
+                values[key_name(stage, name)] = key(self.random.seed, self.random.call, stage, side)
+        values |= self.offset_words()
         return sum(
             (values[name] & (2**width - 1)) << lowest
             for name, (lowest, width) in self.shape.job_fields.items()
@@ -122,6 +153,9 @@ def random_job(shape: Shape, rng: Random, *, m_rows: int | None = None, k: int |
         x=directed_codes(config.x, (m_rows, k), rng, one_sign=one_sign),
         w=directed_codes(config.w, (k, shape.cols), rng, one_sign=one_sign),
         shape=shape,
+        random=RandomWords(seed=rng.getrandbits(64), call=rng.getrandbits(32)),
+        m_base=rng.getrandbits(32),
+        n_base=rng.getrandbits(32),
     )
 
 
@@ -157,6 +191,9 @@ def directed_codes(number: Format, size: tuple[int, int], rng: Random, *, one_si
                 codes |= number.max_exp_code // 2 << number.man_bits
             case FixedFormat():
                 codes |= number.max_integer & ~(number.max_integer >> 2)
+    if isinstance(number, FloatFormat):  # neither infinity nor NaN
+        magnitude = codes & (2 ** (number.code_bits - 1) - 1)
+        codes += np.minimum(magnitude, number.max_magnitude_code) - magnitude
     if one_sign:
         codes &= 2 ** (number.code_bits - 1) - 1
     zeros = noise.random(size) < 0.1

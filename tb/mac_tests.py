@@ -45,6 +45,7 @@ class Lane:
         self.enabled = np.append(rng.random(self.steps * 3 // 2) < 0.75, np.ones(self.steps, dtype=bool))
         self.cycle = np.flatnonzero(self.enabled)[: self.steps]  # of each step
         self.rng = rng
+        self.acc_events = rng.integers(0, 4, len(self.vectors))
 
     def inputs(self, cycles: int) -> dict[str, np.ndarray]:
         """Values of every input port, cycle by cycle."""
@@ -54,12 +55,26 @@ class Lane:
         ports["x"][self.cycle[self.step]] = v.x
         ports["w"][self.cycle[self.step]] = v.w
         ports["acc"][self.cycle[self.step + lag]] = v.acc
+        for name in ("product_word", "acc_word"):
+            if (words := getattr(v, name)) is not None:
+                ports[name] = self.rng.integers(0, 2**16, cycles)
+                ports[name][self.cycle[self.step]] = words
+        if self.about["events"]:
+            ports["acc_events"] = self.rng.integers(0, 4, cycles)
+            ports["acc_events"][self.cycle[self.step + lag]] = self.acc_events
         started = np.searchsorted(self.cycle[self.step], np.arange(cycles), side="right") - 1
         ports |= {name: offset[np.maximum(started, 0)] for name, offset in self.offsets.items()}
         return ports | {"en": self.enabled[:cycles]}
 
-    def check(self, results: np.ndarray) -> str | None:
-        """None, or the first difference. ``results`` is the output after each clock edge."""
+    def check(self, outputs: dict[str, np.ndarray]) -> str | None:
+        """None, or the first difference. ``outputs`` are the ports after each clock edge."""
+        wanted = {"result": self.vectors.result}
+        if self.about["events"]:
+            wanted["result_events"] = self.acc_events | self.vectors.overflow | (self.vectors.underflow << 1)
+        texts = (self._difference(port, outputs[port], codes) for port, codes in wanted.items())
+        return next((text for text in texts if text is not None), None)
+
+    def _difference(self, port: str, results: np.ndarray, wanted: np.ndarray) -> str | None:
         v = self.vectors
         comes_out = self.step + self.about["acc_lag"] + self.about["acc_latency"] - 1
         steps_done = np.cumsum(self.enabled[: len(results)]) - 1
@@ -67,16 +82,17 @@ class Lane:
         expected[comes_out] = np.arange(len(v))
         index = np.where(steps_done < 0, -1, expected[np.clip(steps_done, 0, self.steps - 1)])
         index[steps_done >= self.steps] = -1
-        cycles = np.flatnonzero((index >= 0) & (results != v.result[index]))
+        cycles = np.flatnonzero((index >= 0) & (results != wanted[index]))
         assert set(index[index >= 0]) == set(range(len(v))), "not every vector was looked at"
         if len(cycles) == 0:
             return None
         i, got = index[cycles[0]], results[cycles[0]]
-        offsets = ", ".join(f"{name}={offset[i]}" for name, offset in self.offsets.items())
+        given = self.offsets | {"product_word": v.product_word, "acc_word": v.acc_word}
+        given = ", ".join(f"{name}={values[i]}" for name, values in given.items() if values is not None)
         return (
             f"{self.about['config']} hardwired={self.about['hardwired']} stages={self.about['stages']} "
             f"seed={self.seed}: {len(cycles)} cycles differ, first vector {i}: x={v.x[i]:#x} w={v.w[i]:#x} "
-            f"acc={v.acc[i]:#x} {offsets}: RTL gives {got:#x}, golden gives {v.result[i]:#x}"
+            f"acc={v.acc[i]:#x} {given}: {port} is {got:#x}, golden gives {wanted[i]:#x}"
         )
 
 
@@ -101,7 +117,10 @@ async def differences(dut) -> dict[str, str | None]:
         await FallingEdge(dut.clk)
         outputs.append(int(dut.outputs.value))
     results = unpack_words(out_ports, outputs)
-    return {lane.name: lane.check(results[lane.name, "result"]) for lane in lanes}
+    ports = {lane.name: {} for lane in lanes}
+    for (lane, port), values in results.items():
+        ports[lane][port] = values
+    return {lane.name: lane.check(ports[lane.name]) for lane in lanes}
 
 
 @cocotb.test()

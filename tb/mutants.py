@@ -57,6 +57,9 @@ class Mutant:
         return spec
 
 
+_SUBNORMAL = "e3m4s_e3m4_p_e4m7sb12_rne_a_e4m7sb10_rne_c16"
+_STOCHASTIC = "e3m4_e3m4_p_e4m7b12_sr4_a_e4m7b10_sr4_c16"
+
 MAC_MUTANTS = (
     Mutant(
         "guard_bit_dropped", "float12-rne", "hw.rounder", "(guard & (sticky | kept[0]))", "(sticky & kept[0])"
@@ -68,7 +71,7 @@ MAC_MUTANTS = (
     Mutant("alignment_loses_sticky", "float12", "hw.adder", "Cat(sticky, aligned)", "aligned << 1"),
     Mutant("aligned_one_bit_short", "float12-rne", "hw.adder", "own + 1 + guard", "own + guard"),
     Mutant("guard_bits_off_by_one", "float12-g2", "hw.adder", "own + accumulator.alignment_bits", "own + 1"),
-    Mutant("far_addend_kept", "float12", "hw.adder", "Mux(beyond, 0, value)", "value"),
+    Mutant("far_addend_kept", "float12", "hw.shift", "Mux(beyond, 0, value)", "value"),
     Mutant("smaller_taken_for_larger", "float12", "hw.adder", "addend > acc", "addend < acc"),
     Mutant(
         "flush_skipped", "float12", "hw.quantizer", "(exponent < 0) | ((exponent == 0)", "((exponent == 0)"
@@ -106,6 +109,83 @@ MAC_MUTANTS = (
         "if 1:\n                m",
         (1, 1, 1, 1),
     ),
+    Mutant(
+        "subnormal_has_hidden_bit",
+        _SUBNORMAL,
+        "hw.fields",
+        "Cat(mantissa, normal)",
+        "Cat(mantissa, code[:-1].any())",
+    ),
+    Mutant("subnormal_one_binade_low", _SUBNORMAL, "hw.fields", "exponent | ~normal", "exponent"),
+    Mutant(
+        "grid_one_place_off",
+        _SUBNORMAL,
+        "hw.quantizer",
+        "Mux(below, self.target.min_exp_code - self.exponent, 0)",
+        "Mux(below, 0 - self.exponent, 0)",
+    ),
+    Mutant(
+        "grid_loses_sticky", _SUBNORMAL, "hw.quantizer", "shifted | sticky if nearest else shifted", "shifted"
+    ),
+    Mutant(
+        "guard_bits_below_grid",
+        "e3m4_e3m4_p_exact_a_e4m7sb10_rz_g0_c16",
+        "hw.adder",
+        "self.larger.eq(larger & mask), self.smaller.eq(aligned & mask)",
+        "self.larger.eq(larger), self.smaller.eq(aligned)",
+    ),
+    Mutant(
+        "nan_is_reached",
+        "e4m3fn_e5m2ieee_p_e4m3fn_rne_a_e4m3fn_rz_c16",
+        "hw.quantizer",
+        "if target.encoding is Encoding.FN and target.man_bits:",
+        "if False:",
+    ),
+    Mutant(
+        "word_ignored",
+        _STOCHASTIC,
+        "hw.rounder",
+        "Cat(padding, first_bits, kept) + self.word",
+        "Cat(padding, first_bits, kept)",
+    ),
+    Mutant(
+        "word_of_the_next_product",
+        _STOCHASTIC,
+        "hw.mac",
+        "second(first(acc_word))",
+        "second(acc_word)",
+        (1, 1, 1, 1),
+    ),
+    Mutant("stochastic_bits_short", _STOCHASTIC, "hw.adder", "accumulator.random_bits or", "False or"),
+    Mutant(
+        "exact_zero_is_underflow",
+        "float12",
+        "hw.step",
+        "~exact_zero & ~rounder.code.any()",
+        "~rounder.code.any()",
+    ),
+    Mutant(
+        "cut_to_zero_overlooked",
+        "e3m4_e3m4_p_exact_a_e4m3_rz_g0_c16",
+        "hw.step",
+        "underflow = ~exact_zero & ~rounder.code.any()",
+        "underflow = rounder.underflow",
+    ),
+    Mutant(
+        "product_events_lost",
+        "float12",
+        "hw.mac",
+        "before |= second(first(product_events))",
+        "pass",
+        (1, 1, 1, 1),
+    ),
+    Mutant(
+        "wrap_is_no_overflow",
+        "int12-wrap",
+        "hw.fixed",
+        "self.overflow.eq(overflow)",
+        "self.overflow.eq(overflow & (self.accumulator.overflow is not Overflow.WRAP))",
+    ),
     Mutant("product_sign_lost", "float12-px", "hw.multiplier", "x_negative ^ w_negative", "x_negative"),
 )
 
@@ -113,6 +193,7 @@ MAC_MUTANTS = (
 _ONE_PASS = "int4_int4_p_exact_a_int7_floor_sat_c2"
 _TWO_PASSES = "int4_int4_p_exact_a_int7_floor_sat_c4"
 _FLOAT = "e2m1_e2m1_p_e3m2_rz_a_e3m3_rz_c2"
+_HALVES = "e2m1_e2m1_p_e3m2_sr2_a_e3m3_sr2_c2"
 
 ARRAY_MUTANTS = (
     Mutant("chunk_ends_early", _TWO_PASSES, "hw.array", "chunk_pass == config.passes - 1", "chunk_pass == 0"),
@@ -127,8 +208,8 @@ ARRAY_MUTANTS = (
         "outer_accumulator_not_cleared",
         _ONE_PASS,
         "hw.column",
-        "Mux(self.foot_right.starts, 0, stored)",
-        "stored",
+        "Mux(self.foot_right.starts, 0, self._read(m, outer, self.foot))",
+        "self._read(m, outer, self.foot)",
     ),
     Mutant(
         "partial_sum_not_cleared",
@@ -140,16 +221,16 @@ ARRAY_MUTANTS = (
     Mutant(
         "partial_sum_read_too_early",
         _TWO_PASSES,
-        "hw.array",
-        "self._depth_cycles - config.rows + 1",
-        "self._depth_cycles - config.rows",
+        "hw.timing",
+        "depth_cycles + 2 if config.passes > 1",
+        "depth_cycles + 1 if config.passes > 1",
     ),
     Mutant(
         "weights_overtake_activations",
         "e2m1_e2m1_p_e3m2_rz_a_e3m3_rz_c3",
-        "hw.array",
-        "max(0, (config.rows - 1) * (self.acc_latency - 1) - 1)",
-        "0",
+        "hw.timing",
+        "max(1, (config.rows - 1) * (mac.acc_latency - 1))",
+        "1",
         (3, 2, 2, 4),
     ),
     Mutant(
@@ -163,13 +244,73 @@ ARRAY_MUTANTS = (
         "offsets_change_too_early",
         _FLOAT,
         "hw.array",
-        "in_flight == 0 if self._offsets else 1",
+        "((in_flight == 0) & ~token.valid) | ~Cat(changes).any()",
         "1",
     ),
     Mutant(
         "columns_out_of_step", _ONE_PASS, "hw.array", "self.config.cols - 1 - i,", "self.config.cols - 1,"
     ),
-    Mutant("rows_out_of_step", _FLOAT, "hw.array", "1 + row * self.acc_latency", "1 + row", (2, 2, 2, 4)),
+    Mutant(
+        "swap_with_the_second_vector",
+        _ONE_PASS,
+        "hw.array",
+        "first.eq(token.valid & (index == 0))",
+        "first.eq(token.valid & (index == last_index))",
+    ),
+    Mutant(
+        "weights_not_swapped_by_row",
+        _FLOAT,
+        "hw.column",
+        "self.en & self.swap[row]",
+        "self.en & self.swap[0]",
+        (2, 2, 2, 4),
+    ),
+    Mutant("sum_taken_too_early", _TWO_PASSES, "hw.array", "return count <= last_index", "return Const(1)"),
+    Mutant(
+        "flags_not_kept",
+        "e2m1_e2m1_p_e3m2_rz_a_e3m3_rz_c4",
+        "hw.column",
+        "return Cat(mac.result, mac.result_events)",
+        "return Cat(mac.result, Value.cast(0).replicate(2))",
+    ),
+    Mutant(
+        "row_half_of_the_wrong_row",
+        _HALVES,
+        "hw.random_words",
+        "step + _times_step(row)",
+        "step + _times_step(0)",
+    ),
+    Mutant(
+        "column_half_of_the_wrong_column",
+        _HALVES,
+        "hw.random_words",
+        "lines[i + 1] if i + 1 < config.cols else new",
+        "new",
+    ),
+    Mutant(
+        "chunk_not_counted",
+        _HALVES,
+        "hw.random_words",
+        "self.chunk_step.eq(self.chunk_step + K_STEP)",
+        "self.chunk_step.eq(self.chunk_step)",
+    ),
+    Mutant(
+        "outer_half_swapped_too_late",
+        _HALVES,
+        "hw.column",
+        "self.foot.valid & self.foot.first",
+        "self.foot.valid & ~self.foot.first",
+    ),
+    Mutant(
+        "words_of_the_job_before",
+        _HALVES,
+        "hw.array",
+        "may_load &= self._column_halves.valid & self._weights_due(m, load, weight_row)",
+        "may_load &= self._column_halves.valid",
+    ),
+    Mutant(
+        "rows_out_of_step", _FLOAT, "hw.array", "1 + row * self.timing.acc_latency", "1 + row", (2, 2, 2, 4)
+    ),
     Mutant(
         "last_one_late",
         _TWO_PASSES,

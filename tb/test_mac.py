@@ -36,6 +36,21 @@ CONFIGURATIONS = (
     "uint4_uint4_p_exact_a_int7l2_rne_wrap_c16",  # coarser than the products
     "e1m2_e2m0_p_exact_a_int9ln2_floor_sat_c16",
     "int5ln2_e3m2_p_exact_a_int12ln6_floor_wrap_c16",
+    # Subnormals, in each place and in all; the formats of others.
+    "e3m4s_e3m4s_p_e4m7sb12_rz_a_e4m7sb10_rz_c16",
+    "e3m4s_e3m4_p_e4m7sb12_rne_a_e4m7sb10_rne_c16",
+    "e3m4s_e3m4s_p_exact_a_e4m7_rne_c16",
+    "e3m4_e3m4_p_exact_a_e4m7sb10_rz_g0_c16",
+    "e4m3fn_e4m3fn_p_exact_a_e5m10ieee_rne_g2_c16",
+    "e5m2ieee_e4m3fn_p_e5m10ieee_rne_a_e8m23ieee_rne_c16",
+    "e4m3fn_e5m2ieee_p_e4m3fn_rne_a_e4m3fn_rz_c16",
+    "e3m4s_e3m4s_p_exact_a_int16ln9_rne_sat_c16",
+    # Stochastic rounding, of few and many bits.
+    "e3m4_e3m4_p_e4m7b12_sr4_a_e4m7b10_sr4_c16",
+    "e3m4_e3m4_p_e4m7b12_rz_a_e4m7b10_sr1_c16",
+    "e3m4_e3m4_p_exact_a_e4m7b10_sr12_c16",
+    "e3m4_e3m4_p_e4m3b9_sr16_a_e4m7b10_sr2_g1_c16",
+    "e3m4s_e3m4s_p_e4m7sb12_sr4_a_e4m7sb10_sr4_c16",
 )
 HARDWIRED = ("float12", "float12-rne-px", "fixed16-wrap")
 
@@ -47,7 +62,7 @@ def test_mac(simulate):
         silicon = config.hardwired if hardwired else config.silicon
         for stages in (0, 1, 2):
             name = f"mac_{i}_stages_{stages}"
-            lanes[name] = Mac(silicon, stages)
+            lanes[name] = Mac(silicon, stages, events=stages > 0)
             about[name] = describe(config.name, silicon, lanes[name])
     bank = Bank(lanes)
     parameters = {"lanes": about, "in_ports": bank.in_ports, "out_ports": bank.out_ports}
@@ -62,4 +77,5 @@ def describe(config_name: str, silicon: Silicon, mac: Mac) -> dict:
         "stages": mac.stages,
         "acc_lag": mac.acc_lag,
         "acc_latency": mac.acc_latency,
+        "events": mac.events,
     }

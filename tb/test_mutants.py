@@ -20,11 +20,11 @@ def test_mac_mutants(simulate):
     originals = {f"original_{i}": name for i, name in enumerate(sorted({m.config for m in MAC_MUTANTS}))}
     lanes, about = {}, {}
     for name, config in originals.items():
-        lanes[name] = Mac(find(config).silicon, 0)
+        lanes[name] = Mac(find(config).silicon, 0, events=True)
         about[name] = test_mac.describe(find(config).name, lanes[name].silicon, lanes[name])
     for mutant in MAC_MUTANTS:
         silicon, stages = find(mutant.config).silicon, mutant.shape[2]
-        lanes[mutant.name] = mutant.load("hw.mac").Mac(silicon, stages)
+        lanes[mutant.name] = mutant.load("hw.mac").Mac(silicon, stages, events=True)
         about[mutant.name] = test_mac.describe(find(mutant.config).name, silicon, lanes[mutant.name])
     bank = Bank(lanes)
     parameters = {
@@ -67,4 +67,6 @@ def test_a_mutation_must_find_its_line():
 
 def _array_config(name: str, shape: tuple[int, int, int, int]) -> ArrayConfig:
     rows, cols, stages, depth = shape
-    return ArrayConfig(silicon=find(name).silicon, rows=rows, cols=cols, stages=stages, depth=depth)
+    return ArrayConfig(
+        silicon=find(name).silicon, rows=rows, cols=cols, stages=stages, depth=depth, events=True
+    )

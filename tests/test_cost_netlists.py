@@ -36,7 +36,7 @@ def areas(names, *, stages=0, vectors=golden_vectors, **options):
 
 
 def mapped(name, stages):
-    mac = Mac(find(name).silicon, stages)
+    mac = Mac(find(name).silicon, stages, events=False)
     return mac, map_flat(verilog_text(mac, "mac"), "mac", LIBRARY, CACHE).verilog
 
 
@@ -126,7 +126,7 @@ def test_parts_are_those_of_the_data_path():
 
 
 def test_mapping_is_reproducible_and_kept(tmp_path, monkeypatch):
-    verilog = verilog_text(Mac(find("int6-wrap").silicon, 0), "mac")
+    verilog = verilog_text(Mac(find("int6-wrap").silicon, 0, events=False), "mac")
     first = map_flat(verilog, "mac", LIBRARY, tmp_path / "first")
     assert map_flat(verilog, "mac", LIBRARY, tmp_path / "second") == first
 
@@ -156,7 +156,7 @@ def test_an_array_is_its_macs_and_what_is_around_them():
     silicon = replace(find("int12"), chunk_size=4).silicon
 
     def around(rows, cols, depth=8):
-        config = ArrayConfig(silicon=silicon, rows=rows, cols=cols, stages=0, depth=depth)
+        config = ArrayConfig(silicon=silicon, rows=rows, cols=cols, stages=0, depth=depth, events=False)
         return array_area(config, mac, library=LIBRARY)
 
     small, wide, tall, deep = around(2, 2), around(2, 4), around(4, 2), around(2, 2, depth=16)

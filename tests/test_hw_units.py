@@ -6,16 +6,30 @@ from itertools import product
 
 import numpy as np
 import pytest
+from amaranth import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
-from golden.arith import Unpacked, chunk_add, cut_to_lsb, multiply, quantize, round_significand
+from golden.arith import (
+    Unpacked,
+    chunk_add,
+    chunk_events,
+    cut_to_lsb,
+    multiply,
+    quantize,
+    quantize_events,
+    round_significand,
+)
 from golden.config import (
     FixedAccumulator,
     FixedFormat,
     FloatQuantizer,
+    Format,
     MacConfig,
     Offsets,
     Overflow,
     Rounding,
+    Silicon,
     parse_format,
 )
 from golden.datapath import with_offsets
@@ -26,12 +40,29 @@ from hw.quantizer import Normalizer, Quantizer
 from hw.rounder import SignificandRounder
 from tb.sweep import sweep
 
-FLOAT_ROUNDINGS = (Rounding.TOWARD_ZERO, Rounding.NEAREST_EVEN)
+#: Roundings of a magnitude, and the bits of their random words.
+FLOAT_ROUNDINGS = (
+    (Rounding.TOWARD_ZERO, None),
+    (Rounding.NEAREST_EVEN, None),
+    (Rounding.STOCHASTIC, 1),
+    (Rounding.STOCHASTIC, 3),
+)
 ROUNDERS = list(product((1, 2, 5), FLOAT_ROUNDINGS))
-OPERANDS = (("e3m4", "e3m4"), ("e2m0", "e1m3"), ("int5", "e2m2"), ("uint4", "e3m2"))
+OPERANDS = (
+    ("e3m4", "e3m4"),
+    ("e2m0", "e1m3"),
+    ("int5", "e2m2"),
+    ("uint4", "e3m2"),
+    ("e3m2s", "e2m3"),
+    ("e3m2fn", "e3m3ieee"),
+)
 INTEGERS = (("int5", "int5"), ("uint4", "int6"), ("uint5", "uint3"))
 #: Bits of the significand that comes in, and the target: rounding, keeping and padding.
-QUANTIZERS = list(product(((6, "e2m2"), (4, "e3m3"), (3, "e2m4"), (5, "e3m0")), FLOAT_ROUNDINGS))
+TARGETS = (
+    *((6, "e2m2"), (4, "e3m3"), (3, "e2m4"), (5, "e3m0")),
+    *((6, "e2m2s"), (4, "e3m3s"), (3, "e2m4s"), (5, "e3m0s"), (6, "e3m2fn"), (5, "e3m2ieee")),
+)
+QUANTIZERS = list(product(TARGETS, FLOAT_ROUNDINGS))
 EXPONENTS = range(-6, 12)
 CUTS = list(product((-1, 0, 1, 3, 8), (Rounding.TOWARD_ZERO, Rounding.NEAREST_EVEN, Rounding.FLOOR)))
 ADDERS = list(product((4, 7), Overflow))
@@ -48,6 +79,19 @@ CHUNKS = (
     ("e2m4_rz", "e3m1_rne"),
     ("e2m4_rz", "e3m1_rz_g0"),
     ("e2m4_rz", "e2m2_rz_g3"),
+    ("e2m2_rz", "e3m3_sr2"),
+    ("e2m2_rz", "e2m2_sr3_g1"),
+    ("e3m2_rz", "e3m3s_rz"),
+    ("e3m2s_rz", "e3m2s_rne"),
+    ("e3m2s_rz", "e3m2_rne"),
+    ("e2m3s_rz", "e3m2s_rz_g0"),
+    ("e3m2_rz", "e3m2s_rne_g1"),
+    ("e2m2s_rz", "e3m2s_sr2_g3"),
+    ("e2m2s_rz", "e3m2s_sr2"),
+    ("e3m2_rz", "e3m2fn_rne"),
+    ("e3m2ieee_rz", "e3m2ieee_rne"),
+    ("e3m2s_rz", "int6_rne_sat"),
+    ("int5_rz_sat", "e3m2s_rne"),
     ("int5_rz_sat", "e3m2_rne"),
     ("int5_rz_sat", "e3m2_rz_g1"),
     ("e2m2_rz", "int6_rz_sat"),
@@ -78,23 +122,52 @@ def fixed_accumulator(bits: int, overflow: Overflow) -> FixedAccumulator:
     return FixedAccumulator(format=number, rounding=Rounding.FLOOR, overflow=overflow)
 
 
+class Addition(wiring.Component):
+    """A chunk adder of sums to which nothing has happened so far."""
+
+    def __init__(self, silicon: Silicon):
+        self.adder = ChunkAdder(silicon, events=True)
+        members = dict(self.adder.signature.members)
+        super().__init__(
+            {name: members[name] for name in members if "events" not in name} | {"events": Out(2)}
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.adder = self.adder
+        for name, member in self.signature.members.items():
+            if member.flow == In:
+                m.d.comb += getattr(self.adder, name).eq(getattr(self, name))
+        m.d.comb += [self.result.eq(self.adder.result), self.events.eq(self.adder.result_events)]
+        return m
+
+
 @pytest.fixture(scope="module")
 def components():
     """All components of this module, by name."""
     return (
-        {f"rounder_{d}_{r.value}": SignificandRounder(width=4, discard=d, rounding=r) for d, r in ROUNDERS}
+        {
+            f"rounder_{d}_{r.value}{bits}": SignificandRounder(
+                width=4, discard=d, rounding=r, random_bits=bits
+            )
+            for d, (r, bits) in ROUNDERS
+        }
         | {f"multiplier_{x}_{w}": Multiplier(operand_config(x, w)) for x, w in OPERANDS}
         | {f"integers_{x}_{w}": IntegerMultiplier(operand_config(x, w)) for x, w in INTEGERS}
         | {"normalizer": Normalizer(width=7, max_shift=6)}
         | {
-            f"quantizer_{width}_{target}_{r.value}": Quantizer(
-                width=width, exponents=EXPONENTS, target=parse_format(target), rounding=r
+            f"quantizer_{width}_{target}_{r.value}{bits}": Quantizer(
+                width=width,
+                exponents=EXPONENTS,
+                target=parse_format(target),
+                rounding=r,
+                random_bits=bits,
             )
-            for (width, target), r in QUANTIZERS
+            for (width, target), (r, bits) in QUANTIZERS
         }
         | {f"cut_{d}_{r.value}".replace("-", "n"): FixedCut(width=7, discard=d, rounding=r) for d, r in CUTS}
         | {f"adder_{b}_{o.value}": FixedAdder(fixed_accumulator(5, o), addend_bits=b) for b, o in ADDERS}
-        | {f"chunk_{i}_{o}": ChunkAdder(chunk_config(i, o).silicon) for i, o in CHUNKS}
+        | {f"chunk_{i}_{o}": Addition(chunk_config(i, o).silicon) for i, o in CHUNKS}
     )
 
 
@@ -118,8 +191,10 @@ def agree(ports: dict[str, np.ndarray], name: str, expected: np.ndarray, where: 
 
 @pytest.mark.parametrize(("discard", "rounding"), ROUNDERS)
 def test_rounder(ports, discard, rounding):
-    unit = ports[f"rounder_{discard}_{rounding.value}"]
-    agree(unit, "rounded", round_significand(unit["exact"], discard, rounding))
+    mode, bits = rounding
+    unit = ports[f"rounder_{discard}_{mode.value}{bits}"]
+    expected = round_significand(unit["exact"], discard, mode, random_bits=bits, word=unit.get("word"))
+    agree(unit, "rounded", expected)
 
 
 @pytest.mark.parametrize(("x", "w"), OPERANDS)
@@ -153,7 +228,8 @@ def test_normalizer(ports):
 
 @pytest.mark.parametrize(("shape", "rounding"), QUANTIZERS)
 def test_quantizer(ports, shape, rounding):
-    (width, name), unit = shape, ports[f"quantizer_{shape[0]}_{shape[1]}_{rounding.value}"]
+    (width, name), (mode, bits) = shape, rounding
+    unit = ports[f"quantizer_{width}_{name}_{mode.value}{bits}"]
     target = parse_format(name)
     exponent = signed(unit["exponent"], 5)
     legal = (exponent >= EXPONENTS.start) & (exponent < EXPONENTS.stop)
@@ -163,8 +239,11 @@ def test_quantizer(ports, shape, rounding):
         significand=unit["significand"],
         exponent=exponent - target.bias - (width - 1),
     )
-    expected = quantize(exact, FloatQuantizer(format=target, rounding=rounding, random_bits=None))
-    agree(unit, "code", expected, legal & normalized)
+    quantizer, word = FloatQuantizer(format=target, rounding=mode, random_bits=bits), unit.get("word")
+    agree(unit, "code", quantize(exact, quantizer, word), legal & normalized)
+    events = quantize_events(exact, quantizer, word)
+    agree(unit, "overflow", events.overflow, legal & normalized)
+    agree(unit, "underflow", events.underflow, legal & normalized)
 
 
 @pytest.mark.parametrize(("discard", "rounding"), CUTS)
@@ -191,21 +270,35 @@ def test_fixed_adder(ports, addend_bits, overflow):
 def test_addition(ports, components, inner, outer):
     """Align, add, normalise, round or saturate: the whole addition, at every value of the offset register."""
     unit, config = ports[f"chunk_{inner}_{outer}"], chunk_config(inner, outer)
-    expected = np.zeros_like(unit["result"])
-    if "outer_offset" not in unit:
-        expected[:] = chunk_add(unit["acc"], unit["s"], config)
-    else:
+    expected, events = np.zeros_like(unit["result"]), np.zeros_like(unit["result"])
+    if "outer_offset" in unit:
         offsets = signed(unit["outer_offset"], len(components[f"chunk_{inner}_{outer}"].outer_offset))
-        for offset in np.unique(offsets):
-            here = offsets == offset
-            own = config.offsets
-            moved = with_offsets(config, Offsets(product=own.product, acc=own.acc, outer=int(offset)))
-            expected[here] = chunk_add(unit["acc"][here], unit["s"][here], moved)
-    agree(unit, "result", expected)
+    else:
+        offsets = np.full_like(unit["result"], config.offsets.outer)
+    for offset in np.unique(offsets):
+        here, own = offsets == offset, config.offsets
+        moved = with_offsets(config, Offsets(product=own.product, acc=own.acc, outer=int(offset)))
+        word = unit["outer_word"][here] if "outer_word" in unit else None
+        step = (unit["acc"][here], unit["s"][here], moved, word)
+        happened = chunk_events(*step)
+        expected[here] = chunk_add(*step)
+        events[here] = happened.overflow | (happened.underflow * 2)
+    finite = finite_codes(unit["acc"], config.outer_accumulator.format) & finite_codes(
+        unit["s"], config.accumulator.format
+    )
+    agree(unit, "result", expected, finite)
+    agree(unit, "events", events, finite)
+
+
+def finite_codes(codes: np.ndarray, number: Format) -> np.ndarray:
+    """Where a code is neither infinity nor NaN, which never reach an adder."""
+    if isinstance(number, FixedFormat):
+        return np.ones(codes.shape, dtype=bool)
+    return codes & (2 ** (number.code_bits - 1) - 1) <= number.max_magnitude_code
 
 
 def test_a_wrong_component_is_found(ports):
     """The comparison is a test itself: the other rounding must not pass."""
-    unit = ports["rounder_2_rz"]
+    unit = ports["rounder_2_rzNone"]
     with pytest.raises(pytest.fail.Exception, match="golden gives"):
         agree(unit, "rounded", round_significand(unit["exact"], 2, Rounding.NEAREST_EVEN))

@@ -15,7 +15,9 @@ from hw.verilog import verilog_text
 
 
 def array_text(rows, cols):
-    config = ArrayConfig(silicon=find("float12").silicon, rows=rows, cols=cols, stages=1, depth=4)
+    config = ArrayConfig(
+        silicon=find("float12").silicon, rows=rows, cols=cols, stages=1, depth=4, events=False
+    )
     return verilog_text(SystolicArray(config), "array")
 
 

@@ -97,7 +97,7 @@ def area(
 
     Raises :class:`hw.cost.check.NetlistError` for a netlist that is wrong or was not tried enough.
     """
-    macs = [Mac(silicon, stages) for silicon in silicons]
+    macs = [Mac(silicon, stages, events=False) for silicon in silicons]
     simulator = Simulator(library, cache)
     mapped = []
     with ThreadPoolExecutor(_PROCESSES) as pool:  # each waits for a process of its own

@@ -33,7 +33,7 @@ __all__ = ["MIN_VECTORS", "NetlistError", "Simulator", "Vectors", "check_mac"]
 #: Fewer vectors than this prove too little.
 MIN_VECTORS = 1 << 16
 
-_MAX_INPUTS = 6
+_MAX_INPUTS = 8
 _SMALL_BUILD = 12  # netlists that one build takes before two run side by side
 _LARGE_BUILD = 40
 _STALL_SHARE = 8  # one cycle in so many comes after one without enable
@@ -52,6 +52,8 @@ class Vectors(Protocol):
     result: NDArray[np.int64]
     product_offset: NDArray[np.int64]
     acc_offset: NDArray[np.int64] | None
+    product_word: NDArray[np.int64] | None
+    acc_word: NDArray[np.int64] | None
     counts: dict[str, int]  #: Rows that hit each event.
     missing: Sequence[str]  #: Events that can happen and are not hit.
 
@@ -65,6 +67,8 @@ class _Port:
 
 _PORT = re.compile(r"^  (input|output) (?:signed )?(?:\[(\d+):0\] )?(\w+);$", re.MULTILINE)
 _CONTROL = ("clk", "rst")
+_OFFSETS = ("product_offset", "acc_offset")
+_WORDS = ("product_word", "acc_word")
 
 
 def _ports(verilog: str) -> list[_Port]:
@@ -243,9 +247,7 @@ def check_mac(simulator: Simulator, netlist: str, mac: Mac, vectors: Vectors) ->
     wrong = np.flatnonzero(got != vectors.result)
     if len(wrong):
         i = wrong[0]
-        given = {
-            field: getattr(vectors, field) for field in ("x", "w", "acc", "product_offset", "acc_offset")
-        }
+        given = {field: getattr(vectors, field) for field in ("x", "w", "acc", *_OFFSETS, *_WORDS)}
         inputs = ", ".join(f"{field}={values[i]}" for field, values in given.items() if values is not None)
         raise NetlistError(
             f"{name}: the netlist differs from golden in {len(wrong)} of {len(got)} vectors; the first, "
@@ -255,11 +257,7 @@ def check_mac(simulator: Simulator, netlist: str, mac: Mac, vectors: Vectors) ->
 
 def _schedule(mac: Mac, vectors: Vectors) -> tuple[dict[str, NDArray[np.int64]], NDArray[np.int64]]:
     """Inputs by name for each cycle, and for each vector the cycle after which its result is out."""
-    offsets = {
-        name: getattr(vectors, name)
-        for name in ("product_offset", "acc_offset")
-        if name in mac.signature.members
-    }
+    offsets = {name: getattr(vectors, name) for name in _OFFSETS if name in mac.signature.members}
     count = len(vectors.x)
     starts = np.zeros(count, dtype=bool)
     for values in offsets.values():
@@ -273,6 +271,7 @@ def _schedule(mac: Mac, vectors: Vectors) -> tuple[dict[str, NDArray[np.int64]],
     source[position] = np.arange(count)
     source = np.maximum.accumulate(source)
     columns = {"x": vectors.x[source], "w": vectors.w[source]}
+    columns |= {name: getattr(vectors, name)[source] for name in _WORDS if name in mac.signature.members}
     columns["acc"] = vectors.acc[np.roll(source, mac.acc_lag)]
     columns |= {name: values[source] for name, values in offsets.items()}
 

@@ -124,7 +124,9 @@ def _run(options: argparse.Namespace) -> str:
         rows, cols = options.array
         depth = DEPTH if options.depth is None else options.depth
         arrays = [
-            ArrayConfig(silicon=silicon, rows=rows, cols=cols, stages=options.stages, depth=depth)
+            ArrayConfig(
+                silicon=silicon, rows=rows, cols=cols, stages=options.stages, depth=depth, events=False
+            )
             for silicon in silicons
         ]
         for array in arrays:
