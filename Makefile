@@ -1,6 +1,7 @@
 # make report   the area/accuracy trade-off, as report/index.html
 # make test     lint, unit tests, testbenches
 # make fuzz     a thousand million random MACs through every way of the kernels
+# make verify   the proof of the RTL, as docs/verification.md: what has changed, in hours; goes on where it stopped
 #
 # Each sets everything up in .venv the first time. PYTHON=python3.12 picks an interpreter;
 # PIP_EXTRA_INDEX_URL and the other variables of pip work as usual.
@@ -14,7 +15,7 @@ JOBS ?= 2
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
     $(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
 
-.PHONY: report test fuzz tools-for-test lint format clean
+.PHONY: report test fuzz verify tools-for-test lint format clean
 .DELETE_ON_ERROR:
 
 report: $(READY)
@@ -28,6 +29,9 @@ tools-for-test:
 
 fuzz: $(READY)
 	$(BIN)/python -m sim.kernels.fuzz
+
+verify: tools-for-test $(READY)
+	$(BIN)/python -m tb.verify --jobs $(JOBS)
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -27,6 +27,8 @@ _PART_COLORS = [
     "#4477aa",
     "#99ddff",
     "#66ccee",
+    "#88ccaa",
+    "#44aa99",
     "#228833",
     "#ccbb44",
     "#ee8866",
@@ -171,6 +173,8 @@ def area_by_component(rows: Sequence[dict]) -> str:
         start = [0.0] * len(rows)
         for part, color in zip(PARTS, _PART_COLORS, strict=True):
             widths = [row["area"]["parts"].get(part, 0.0) for row in rows]
+            if not any(widths):
+                continue
             axis.barh(places, widths, left=start, color=color, height=0.7, label=part.replace("_", " "))
             start = [a + b for a, b in zip(start, widths, strict=True)]
         axis.scatter(

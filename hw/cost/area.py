@@ -25,8 +25,9 @@ __all__ = ["PARTS", "AreaRow", "ArrayArea", "area", "array_area", "need_mappable
 #: ``glue`` is the logic outside of all modules: exponent sums, offsets, signs; and the multiplexers of
 #: registers with enable where the library has no flip-flop for that.
 PARTS = (
-    *("multiplier", "product_normalizer", "quantizer", "aligner", "adder", "normalizer", "rounder"),
-    *("glue", "registers"),
+    *("multiplier", "product_normalizer", "quantizer"),
+    *("addend_normalizer", "acc_normalizer"),  # of numbers with subnormals
+    *("aligner", "adder", "normalizer", "rounder", "glue", "registers"),
 )
 
 #: More words than this are a memory macro, whose area no table of cells knows.
