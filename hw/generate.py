@@ -1,7 +1,9 @@
-"""``python -m hw.generate``: the Verilog of an array, with everything that goes with it.
+"""``python -m hw.generate``: the Verilog of an array and of its tile, with everything that goes with it.
 
-Writes NAME.v, NAME.vlt (lint waivers), NAME_tb.v (self-checking testbench) and NAME.json (what the
-hardware is, its ports, its latency, SHA-256 of the other files, versions of the tools).
+Of the bare array NAME.v, NAME.vlt (lint waivers), NAME_tb.v (self-checking testbench) and NAME.json (what
+the hardware is, its ports, its latency, SHA-256 of the other files, versions of the tools). Of the tile,
+NAME_tile..., the same, and a file list, a FuseSoC core, timing constraints, and the register map as JSON,
+C header and Markdown. README.md says how to lint, simulate, synthesise and use it.
 """
 
 from __future__ import annotations
@@ -18,7 +20,13 @@ from hw.array import SystolicArray
 from hw.files import write_files
 from hw.manifest import manifest
 from hw.options import Design, design, parser
+from hw.packaging import core_text, file_list, readme_text, sdc_text
+from hw.register_text import register_header, register_json, register_markdown
 from hw.selfcheck import testbench_text
+from hw.tile import Tile
+from hw.tile_manifest import tile_manifest
+from hw.tile_program import shipped_program
+from hw.tile_selfcheck import tile_testbench_text
 from hw.verilog import lint_waivers, verilog_text
 
 __all__ = ["generate", "main"]
@@ -28,6 +36,10 @@ LARGE = 32 * 32  # MACs; announced, since nothing long should run silently
 
 def generate(wanted: Design) -> dict[str, str]:
     """The files of a design: name -> text. The same design gives the same bytes."""
+    return _array_files(wanted) | _tile_files(wanted)
+
+
+def _array_files(wanted: Design) -> dict[str, str]:
     name = wanted.array.name
     array = SystolicArray(wanted.array)
     files = {
@@ -35,9 +47,33 @@ def generate(wanted: Design) -> dict[str, str]:
         f"{name}.vlt": lint_waivers(name),
         f"{name}_tb.v": testbench_text(array, name, wanted.mac),
     }
-    digests = {file: hashlib.sha256(text.encode()).hexdigest() for file, text in files.items()}
-    description = json.dumps(manifest(array, wanted.mac, digests), indent=2) + "\n"
-    return files | {f"{name}.json": description}
+    return files | {f"{name}.json": _json(manifest(array, wanted.mac, _digests(files)))}
+
+
+def _tile_files(wanted: Design) -> dict[str, str]:
+    name = wanted.tile.name
+    tile = Tile(wanted.tile)
+    files = {
+        f"{name}.v": verilog_text(tile, name),
+        f"{name}.vlt": lint_waivers(name),
+        f"{name}_tb.v": tile_testbench_text(name, shipped_program(wanted.tile, wanted.mac)),
+        f"{name}.f": file_list(name),
+        f"{name}.core": core_text(name),
+        f"{name}.sdc": sdc_text(tile, wanted.period_ns),
+        f"{name}_registers.json": _json(register_json(wanted.tile)),
+        f"{name}_registers.h": register_header(wanted.tile),
+        f"{name}_registers.md": register_markdown(wanted.tile),
+        "README.md": readme_text(tile, wanted.period_ns),
+    }
+    return files | {f"{name}.json": _json(tile_manifest(tile, wanted.mac, _digests(files)))}
+
+
+def _digests(files: dict[str, str]) -> dict[str, str]:
+    return {file: hashlib.sha256(text.encode()).hexdigest() for file, text in files.items()}
+
+
+def _json(content: dict) -> str:
+    return json.dumps(content, indent=2) + "\n"
 
 
 def _list(*, as_json: bool) -> str:
@@ -47,17 +83,17 @@ def _list(*, as_json: bool) -> str:
     return "\n".join(f"{short:{width}}  {config.name}" for short, config in CATALOG.items())
 
 
-def _summary(description: dict, folder: Path) -> str:
+def _summary(description: dict, files: dict[str, str], folder: Path) -> str:
     array, latency = description["array"], description["latency"]
     lines = [
         f"{array['rows']} x {array['cols']} array of {description['mac']['name']}",
         f"a row of results {latency['array']} cycles after its activations; "
-        f"{latency['pass_gap']} cycles between passes",
+        f"{latency['weight_wait']} from the first activation of a pass to the weights of the next",
         *(
             f"{register}: load {entry['load']} ({entry['bits']} bits, {entry['low']} to {entry['high']})"
             for register, entry in description["offsets"].items()
         ),
-        *(str(folder / file) for file in [*description["sha256"], f"{description['name']}.json"]),
+        *(str(folder / file) for file in files),
     ]
     return "\n".join(lines)
 
@@ -82,7 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         command.error(f"cannot write to {folder}: {error.strerror}; name another folder with -o")
     description = files[f"{wanted.array.name}.json"]
-    print(description if options.json else _summary(json.loads(description), folder))
+    print(description if options.json else _summary(json.loads(description), files, folder))
     return 0
 
 

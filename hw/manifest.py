@@ -16,7 +16,7 @@ from golden.random_words import Stage
 from hw.array import SystolicArray
 from hw.selfcheck import offset_words
 
-__all__ = ["manifest"]
+__all__ = ["manifest", "plain", "tool_versions"]
 
 #: The tools whose version decides the bytes of the Verilog.
 _TOOLS = ("amaranth", "pyosys")
@@ -74,7 +74,7 @@ def manifest(array: SystolicArray, mac: MacConfig, sha256: dict[str, str]) -> di
     config = array.config
     return {
         "name": config.name,
-        "mac": _plain(mac),
+        "mac": plain(mac),
         "silicon": {
             "name": config.silicon.name,
             "mac_name": config.silicon.mac_name,
@@ -98,18 +98,23 @@ def manifest(array: SystolicArray, mac: MacConfig, sha256: dict[str, str]) -> di
         },
         "offsets": _offsets(array, mac),
         "sha256": sha256,
-        "versions": {tool: importlib.metadata.version(tool) for tool in _TOOLS},
+        "versions": tool_versions(),
     }
 
 
-def _plain(part):
+def tool_versions() -> dict[str, str]:
+    """Of the tools that decide the bytes of the Verilog."""
+    return {tool: importlib.metadata.version(tool) for tool in _TOOLS}
+
+
+def plain(part):
     """A configuration as JSON: its fields, and its name where it has one."""
     if isinstance(part, Enum):
         return part.value
     if not is_dataclass(part):
         return part
     named = {"name": part.name} if hasattr(part, "name") else {}
-    return named | {field.name: _plain(getattr(part, field.name)) for field in fields(part)}
+    return named | {field.name: plain(getattr(part, field.name)) for field in fields(part)}
 
 
 def _ports(array: SystolicArray) -> list[dict]:

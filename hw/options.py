@@ -1,8 +1,11 @@
-"""The options of ``python -m hw.generate``, and the array that they describe. All defaults are here."""
+"""The options of ``python -m hw.generate``, and the tile that they describe. All defaults are here."""
 
 from __future__ import annotations
 
 import argparse
+import re
+from dataclasses import replace
+from fractions import Fraction
 from typing import NamedTuple
 
 from golden.catalog import EXACT_LENGTH, SPLITS, default_lsb, default_split, find, float_accumulator
@@ -18,6 +21,7 @@ from golden.config import (
     ConfigError,
     FixedAccumulator,
     FixedFormat,
+    FloatFormat,
     Format,
     MacConfig,
     Overflow,
@@ -28,13 +32,19 @@ from golden.config import (
 )
 from golden.datapath import exact_accumulator
 from golden.formats import need_int
+from golden.tile import MAX_CHANNELS, MAX_MULTIPLIER_BITS, OutputStage, TileConfig
 from hw.command_line import Parser
 
 __all__ = ["DEPTH", "Design", "design", "parser"]
 
 KINDS = ("float", "fixed", "exact")
-ROUNDINGS = tuple(mode.value for mode in Rounding if mode is not Rounding.STOCHASTIC)  # those with gates
+ROUNDINGS = tuple(mode.value for mode in Rounding if mode is not Rounding.STOCHASTIC)
 
+OUTPUT_ROUNDING = "rne"
+MULTIPLIER_BITS = 16
+CHANNELS = 1024
+PERIOD_NS = "10"
+LONGEST_PERIOD_NS = 10**6
 ACC_BITS = 12
 OPERANDS = "e3m4"
 DEPTH = 64
@@ -68,15 +78,20 @@ class Design(NamedTuple):
     """What to generate."""
 
     mac: MacConfig  #: With the biases that the offset registers start from.
-    array: ArrayConfig
+    tile: TileConfig
+    period_ns: Fraction  #: In the timing constraints.
+
+    @property
+    def array(self) -> ArrayConfig:
+        return self.tile.array
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line. An option that was not given is None."""
     top = Parser(
         prog="python -m hw.generate",
-        description="Write the Verilog of a systolic array with narrow accumulators, with a lint waiver "
-        "file, a JSON description and a self-checking testbench.",
+        description="Write the Verilog of a systolic array with narrow accumulators, bare and as a tile with "
+        "AXI streams and registers, with all that tools and users of Verilog need beside it.",
     )
     acc = top.add_argument_group("accumulator")
     acc.add_argument(
@@ -108,10 +123,10 @@ def parser() -> argparse.ArgumentParser:
     )
     acc.add_argument(
         "--rounding",
-        type=_one_of(ROUNDINGS),
-        metavar="|".join(ROUNDINGS),
-        help="toward zero, nearest even, or floor (fixed only); of the product quantizer too "
-        "(default rz; floor for integer products)",
+        type=_rounding,
+        metavar="|".join((*ROUNDINGS, "srR")),
+        help="toward zero, nearest even, floor (fixed only), or stochastic with R random bits (float only); "
+        "of the product quantizer too (default rz; floor for integer products)",
     )
     acc.add_argument(
         "--overflow",
@@ -179,6 +194,46 @@ def parser() -> argparse.ArgumentParser:
     array.add_argument(
         "--hardwired-offsets", action="store_true", help="biases as constants instead of registers: smaller"
     )
+    array.add_argument(
+        "--events",
+        action="store_true",
+        help="every result says whether a rounding on its way overflowed or underflowed, and the tile "
+        "counts them",
+    )
+    tile = top.add_argument_group("tile")
+    tile.add_argument(
+        "--output",
+        default="none",
+        metavar="none|operand|FORMAT",
+        help="output stage: none (default), or bias, ReLU and rounding to the activations' format or to "
+        "another, by a multiplier and a shift for each channel to integers, by an exponent offset to floats",
+    )
+    tile.add_argument(
+        "--output-rounding",
+        type=_one_of(ROUNDINGS),
+        metavar="|".join(ROUNDINGS),
+        help=f"of the output stage (default {OUTPUT_ROUNDING}; floor to integers only)",
+    )
+    tile.add_argument(
+        "--multiplier-bits",
+        type=int,
+        metavar="B",
+        help=f"of the output stage's multipliers, 1 to {MAX_MULTIPLIER_BITS} (default {MULTIPLIER_BITS}); "
+        "to integers only",
+    )
+    tile.add_argument(
+        "--channels",
+        type=int,
+        metavar="N",
+        help=f"most columns of a product with an output stage, 1 to {MAX_CHANNELS} (default {CHANNELS})",
+    )
+    tile.add_argument(
+        "--period-ns",
+        type=_period,
+        default=PERIOD_NS,
+        metavar="T",
+        help="clock period in the timing constraints (default %(default)s)",
+    )
     output = top.add_argument_group("output")
     output.add_argument("-o", dest="folder", default="generated", metavar="DIR", help="default: %(default)s")
     output.add_argument("--json", action="store_true", help="print JSON instead of text")
@@ -193,6 +248,24 @@ def _one_of(choices):
         return text
 
     return parse
+
+
+def _rounding(text: str) -> str:
+    if text not in ROUNDINGS and not re.fullmatch(r"sr\d+", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not one of {', '.join(ROUNDINGS)}, or sr with its random bits: sr4"
+        )
+    return text
+
+
+def _period(text: str) -> Fraction:
+    try:
+        period = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        period = Fraction(0)
+    if not 0 < period <= LONGEST_PERIOD_NS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time in ns, such as 10 or 1.25")
+    return period
 
 
 def _exact_or_int(text: str) -> int | str:
@@ -216,9 +289,36 @@ def design(options: argparse.Namespace) -> Design:
         mac = find(options.config)
     silicon = mac.hardwired if options.hardwired_offsets else mac.silicon
     array = ArrayConfig(
-        silicon=silicon, rows=options.rows, cols=options.cols, stages=options.stages, depth=options.depth
+        silicon=silicon,
+        rows=options.rows,
+        cols=options.cols,
+        stages=options.stages,
+        depth=options.depth,
+        events=options.events,
     )
-    return Design(mac=mac, array=array)
+    tile = TileConfig(array=array, output=_output(options, mac))
+    return Design(mac=mac, tile=tile, period_ns=options.period_ns)
+
+
+def _output(options: argparse.Namespace, mac: MacConfig) -> OutputStage | None:
+    given = _given(options, ("output_rounding", "multiplier_bits", "channels"))
+    if options.output == "none":
+        if given:
+            raise ConfigError(f"without an output stage there is no {given}; leave it out, or use --output")
+        return None
+    target = mac.x if options.output == "operand" else parse_format(options.output)
+    floats = isinstance(target, FloatFormat)
+    if floats and options.multiplier_bits is not None:
+        raise ConfigError(
+            f"--output {options.output} scales by an exponent offset; leave out --multiplier-bits"
+        )
+    multiplier_bits = MULTIPLIER_BITS if options.multiplier_bits is None else options.multiplier_bits
+    return OutputStage(
+        target=target,
+        rounding=Rounding(options.output_rounding or OUTPUT_ROUNDING),
+        channels=CHANNELS if options.channels is None else options.channels,
+        multiplier_bits=None if floats else multiplier_bits,
+    )
 
 
 def _given(options: argparse.Namespace, names: tuple[str, ...]) -> str:
@@ -237,7 +337,7 @@ def _mac(options: argparse.Namespace) -> MacConfig:
         case "float":
             product, accumulator = _float(options)
         case "fixed":
-            rounding = Rounding(options.rounding or ("floor" if integers else "rz"))
+            rounding, _ = _split_rounding(options.rounding or ("floor" if integers else "rz"))
             accumulator = _fixed(options, x, w, rounding)
         case "exact":
             accumulator = exact_accumulator(x, w, EXACT_LENGTH if options.length is None else options.length)
@@ -276,16 +376,24 @@ def _float(options: argparse.Namespace):
     """The product quantizer (or None) and the accumulator."""
     if options.overflow == "wrap":
         raise ConfigError("a float accumulator saturates; use --overflow sat, or --acc-kind fixed")
-    rounding = Rounding(options.rounding or "rz")
+    rounding, random_bits = _split_rounding(options.rounding or "rz")
     alignment_bits = None if options.alignment_bits in (None, "exact") else options.alignment_bits
-    product, accumulator = float_accumulator(*_split(options), rounding, alignment_bits)
+    parts = float_accumulator(*_split(options), Rounding.TOWARD_ZERO, alignment_bits)
+    product, accumulator = (replace(part, rounding=rounding, random_bits=random_bits) for part in parts)
     match options.product:
         case None | "like-acc":
             return product, accumulator
         case "exact":
             return None, accumulator
         case name:
-            return parse_product(f"{parse_format(name).name}_{rounding.value}"), accumulator
+            return parse_product(f"{parse_format(name).name}_{options.rounding or 'rz'}"), accumulator
+
+
+def _split_rounding(text: str) -> tuple[Rounding, int | None]:
+    """A rounding and, of a stochastic one, the random bits."""
+    if text in ROUNDINGS:
+        return Rounding(text), None
+    return Rounding.STOCHASTIC, int(text.removeprefix(Rounding.STOCHASTIC.value))
 
 
 def _split(options: argparse.Namespace) -> tuple[int, int]:

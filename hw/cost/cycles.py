@@ -6,9 +6,13 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from golden.config import ArrayConfig
+from golden.tile import TileConfig
+from hw.output import output_latency
 from hw.timing import ArrayTiming
 
-__all__ = ["ArrayJob", "array_results"]
+__all__ = ["ArrayJob", "array_results", "cycles", "product_jobs"]
+
+_RESULT_SLICE = 1  # the register between a tile's array and its stream of results
 
 
 class ArrayJob(NamedTuple):
@@ -45,3 +49,21 @@ def array_results(config: ArrayConfig, jobs: Iterable[ArrayJob]) -> list[range]:
             loaded = start + timing.weight_wait + rows
         results.append(range(before + timing.latency, before + timing.latency + job.m_rows))
     return results
+
+
+def product_jobs(config: ArrayConfig, m: int, k: int, n: int) -> list[ArrayJob]:
+    """The jobs of a whole product, in the order of a tile: columns, then blocks of rows."""
+    blocks = [min(config.depth, m - first) for first in range(0, m, config.depth)] * -(-n // config.cols)
+    return [ArrayJob(k=k, m_rows=rows, settled=True) for rows in blocks]
+
+
+def cycles(config: ArrayConfig | TileConfig, m: int, k: int, n: int) -> int:
+    """Cycles of a[m, k] @ b[k, n], none of them 0, where every beat is there in time and taken at once.
+
+    Of an array from the cycle that offers the first job and the first weights to the one that takes the
+    last row of results; of a tile what its register CYCLES reads afterwards.
+    """
+    array = config.array if isinstance(config, TileConfig) else config
+    last = array_results(array, product_jobs(array, m, k, n))[-1][-1]
+    behind = output_latency(config) + _RESULT_SLICE if isinstance(config, TileConfig) else 0
+    return last + 1 + behind
