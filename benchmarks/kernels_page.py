@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks.kernels_plot import plot
 from golden.config import ConfigError
 from hw.files import write_files
+from sim.readme import between
 
 __all__ = ["PAGE", "block", "marks", "page", "readme_block", "write_page"]
 
@@ -58,14 +59,8 @@ def readme_block(results: dict) -> str:
 
 def page(text: str, quoted: str) -> str:
     """A page with what stands between its marks replaced; ConfigError where it has none."""
-    begin, end = marks()
-    before, marked, rest = text.partition(begin)
-    _, ended, after = rest.partition(end)
-    if not marked or not ended:
-        raise ConfigError(
-            f"the page has no place for results; put the lines {begin.strip()} and {end.strip()}"
-        )
-    return before + begin + quoted + end + after
+    before, _, after = between(text, *marks())
+    return before + quoted + after
 
 
 def write_page(folder: Path, root: Path) -> None:

@@ -17,9 +17,10 @@ from pathlib import Path
 from golden.catalog import CATALOG
 from golden.config import ConfigError
 from hw.array import SystolicArray
+from hw.design import Design, design
 from hw.files import write_files
 from hw.manifest import manifest
-from hw.options import Design, design, parser
+from hw.options import parser
 from hw.packaging import core_text, file_list, readme_text, sdc_text
 from hw.register_text import register_header, register_json, register_markdown
 from hw.selfcheck import testbench_text
@@ -31,6 +32,7 @@ from hw.verilog import lint_waivers, verilog_text
 
 __all__ = ["generate", "main"]
 
+README = "README.md"
 LARGE = 32 * 32  # MACs; announced, since nothing long should run silently
 
 
@@ -63,7 +65,7 @@ def _tile_files(wanted: Design) -> dict[str, str]:
         f"{name}_registers.json": _json(register_json(wanted.tile)),
         f"{name}_registers.h": register_header(wanted.tile),
         f"{name}_registers.md": register_markdown(wanted.tile),
-        "README.md": readme_text(tile, wanted.period_ns),
+        README: readme_text(tile, wanted.period_ns),
     }
     return files | {f"{name}.json": _json(tile_manifest(tile, wanted.mac, _digests(files)))}
 
@@ -93,6 +95,7 @@ def _summary(description: dict, files: dict[str, str], folder: Path) -> str:
             f"{register}: load {entry['load']} ({entry['bits']} bits, {entry['low']} to {entry['high']})"
             for register, entry in description["offsets"].items()
         ),
+        f"beside it the tile with AXI streams and registers; {folder / README} has the commands for all",
         *(str(folder / file) for file in files),
     ]
     return "\n".join(lines)

@@ -40,7 +40,8 @@ class Kind(IntEnum):
     HOLD = 9
     PAUSES = 10
     GIVE_UP = 11
-    RESET = 12
+    IGNORE = 12
+    RESET = 13
 
 
 @dataclass(kw_only=True)
@@ -107,8 +108,12 @@ class Program:
         self._step(Kind.PAUSES, data=int(on))
 
     def give_up(self, on: bool) -> None:
-        """From now on send nothing, take results and ignore them; or begin anew behind what was allowed."""
+        """From now on send nothing; or go on, behind what was allowed before."""
         self._step(Kind.GIVE_UP, data=int(on))
+
+    def ignore(self, on: bool) -> None:
+        """From now on take results without a look; or compare them again."""
+        self._step(Kind.IGNORE, data=int(on))
 
     def reset(self) -> None:
         """Hold the tile in reset for a cycle."""

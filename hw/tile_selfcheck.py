@@ -107,6 +107,7 @@ module {name}_tb;
   wire irq;
   reg pauses = 0;
   reg give_up = 0;
+  reg ignore = 0;
 {senders}
   wire [{results_width}-1:0] results_tdata;
   wire [{results_width}/8-1:0] results_tkeep;
@@ -149,14 +150,14 @@ module {name}_tb;
   integer i;
   always @(posedge aclk) begin
     results_tready <= (!pauses || $random % 3 != 0)
-                      && (give_up || results_count + (results_tvalid && results_tready) < results_limit);
-    waited <= aresetn && results_tvalid && !results_tready && !give_up;
+                      && (ignore || results_count + (results_tvalid && results_tready) < results_limit);
+    waited <= aresetn && results_tvalid && !results_tready && !ignore;
     held <= result;
     if (waited && aresetn && (!results_tvalid || result !== held)) begin
       $display("{name}: result %0d changed or went away before it was taken", results_count);
       wrong_results = wrong_results + 1;
     end
-    if (aresetn && results_tvalid && results_tready && !give_up) begin
+    if (aresetn && results_tvalid && results_tready && !ignore) begin
       if (results_count >= {results}) begin
         $display("{name}: a result too many: %h", result);
         wrong_results = wrong_results + 1;
@@ -248,6 +249,7 @@ module {name}_tb;
           if (kind == {HOLD}) results_limit <= data;
           if (kind == {PAUSES}) pauses <= data[0];
           if (kind == {GIVE_UP}) give_up <= data[0];
+          if (kind == {IGNORE}) ignore <= data[0];
           if (kind == {RESET}) aresetn <= 0;
           if (kind == {IRQ} && irq !== data[0]) begin
             $display("{name}: step %0d, irq is %b", step, irq);

@@ -155,17 +155,22 @@ class Bench:
         trailing : int
             Cycles after the last beat in which every output is listened to and must be silent.
         limit : int or None
-            Stop after so many cycles, whatever has passed by then.
+            Stop after so many cycles, whatever has passed by then. What was on offer is withdrawn, which
+            few protocols allow: a reset should follow.
 
-        Raises :class:`SimulationError` if nothing passes for ``patience`` cycles, or a beat too many comes.
+        Raises :class:`SimulationError` if nothing passes for ``patience`` cycles, more with pauses,
+        or if a beat too many comes; the design is reset then.
         """
         beats = {name: np.ascontiguousarray(array) for name, array in beats.items()}  # held until the end
         flows, arrays, stamps = self._flows(beats, expected, stalls)
         if waves is not None and self.trace is None:
             raise ValueError("waves need a bench that was built with a trace")
+        # A beat that waits for two sides waits the longer, the more each pauses.
+        pausing = max(flow.stall for flow in flows)
+        patience = self.patience * (_STALL_UNIT // (_STALL_UNIT - pausing)) ** 2
         plan = _Plan(
             seed=stalls.seed if stalls else 0,
-            patience=self.patience,
+            patience=patience,
             limit=2**63 if limit is None else limit,
             trailing=trailing,
             trace=str(waves.path).encode() if waves else None,
@@ -174,6 +179,8 @@ class Bench:
         )
         outcome = self._calls.bench_run(self._bench, flows, ctypes.byref(plan))
         channels = self.design.channels
+        if outcome in (_EXTRA_BEAT, _STUCK):
+            self.reset()
         if outcome == _EXTRA_BEAT:
             raise SimulationError(
                 f"{self.design.name}: a beat too many on {channels[plan.extra].name}, after "
@@ -181,7 +188,7 @@ class Bench:
             )
         if outcome == _STUCK:
             raise SimulationError(
-                f"{self.design.name}: no beat passed for {self.patience} cycles after cycle {plan.cycles}; "
+                f"{self.design.name}: no beat passed for {patience} cycles after cycle {plan.cycles}; "
                 + "; ".join(_standing(channel, flow) for channel, flow in zip(channels, flows, strict=True))
             )
         moved = {channel.name: flow.moved for channel, flow in zip(channels, flows, strict=True)}

@@ -1,7 +1,7 @@
-"""``python -m sim.readme``: quote the report in README.md, from the results file and never by hand.
+"""``python -m sim.readme``: quote results in README.md, from their files and never by hand.
 
-Copies results.json and results.csv to docs/results/, so that every quoted figure has its source beside
-it, and rewrites what stands between the two marks in README.md.
+Copies results.json and results.csv of a report, if one is named, to docs/results/, so that every quoted
+figure has its source beside it, and rewrites what stands between the marks in README.md.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from golden.config import ConfigError
 from hw.command_line import Parser
 from hw.files import write_files
 from sim.answer import answer
+from sim.hardware_page import paragraph
 
-__all__ = ["block", "main"]
+__all__ = ["QUOTES", "between", "block", "main", "marks"]
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / "docs" / "results"
 README = ROOT / "README.md"
-BEGIN = "<!-- results: begin. Written by python -m sim.readme from docs/results/results.json. -->\n"
-END = "<!-- results: end -->\n"
+HARDWARE_RUNS = "hardware-runs.json"
 
 #: Rows that are quoted; the report has all.
 _LABELS = (
@@ -65,26 +65,56 @@ def block(results: dict) -> str:
     return "\n".join(lines)
 
 
+def hardware_block(results: dict) -> str:
+    """What stands between the marks of the runs on simulated hardware."""
+    return f"{paragraph(results)}\n"
+
+
+def marks(subject: str, file: str) -> tuple[str, str]:
+    """The lines between which a page quotes a results file."""
+    written = f"Written by python -m sim.readme from docs/results/{file}."
+    return f"<!-- {subject}: begin. {written} -->\n", f"<!-- {subject}: end -->\n"
+
+
+#: Results file, what its place in the README is called, and what is written there.
+QUOTES = (
+    ("results.json", "results", block),
+    (HARDWARE_RUNS, "hardware runs", hardware_block),
+)
+
+
+def between(text: str, begin: str, end: str) -> tuple[str, str, str]:
+    """The page before its quotation, the quotation, and the page after it; the marks are not in it.
+
+    Raises :class:`ConfigError` where the page has no place for it.
+    """
+    before, marked, rest = text.partition(begin)
+    quoted, ended, after = rest.partition(end)
+    if not marked or not ended:
+        raise ConfigError(
+            f"the page has no place for results; put the lines {begin.strip()} and {end.strip()}"
+        )
+    return before + begin, quoted, end + after
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Quote the report; 0, or 2 with one sentence where there is none."""
+    """Quote the results; 0, or 2 with one sentence where there are none."""
     parser = Parser(prog="python -m sim.readme", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "report", type=Path, nargs="?", default=ROOT / "report", help="folder (default: report)"
+        "report", type=Path, nargs="?", help="folder of a new report (default: quote what is kept)"
     )
     folder = parser.parse_args(arguments).report
     try:
-        files = {name: _read(folder / name) for name in ("results.json", "results.csv")}
-        before, marked, rest = README.read_text().partition(BEGIN)
-        _, ended, after = rest.partition(END)
-        if not marked or not ended:
-            raise ConfigError(
-                f"README.md has no place for results; put the lines {BEGIN.strip()} and {END.strip()}"
-            )
-        quoted = before + BEGIN + block(json.loads(files["results.json"])) + END + after
+        files = {name: _read(folder / name) for name in ("results.json", "results.csv")} if folder else {}
+        page = README.read_text()
+        for file, subject, written in QUOTES:
+            before, _, after = between(page, *marks(subject, file))
+            text = files[file] if file in files else _read(KEPT / file)
+            page = before + written(json.loads(text)) + after
     except ConfigError as error:
         parser.error(str(error))
     write_files(files, KEPT)
-    write_files({README.name: quoted}, ROOT)
+    write_files({README.name: page}, ROOT)
     return 0
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from golden.catalog import CATALOG
-from golden.config import MacConfig
+from golden.config import MacConfig, parse_format
+from hw.design import design
 from hw.generate import main
-from hw.options import design, parser
+from hw.options import parser
 from hw.verilog import lint_waivers
 from tb.simulator import find_tools
 
@@ -21,14 +22,15 @@ ROOT = Path(__file__).resolve().parent.parent
 
 #: Arrays that differ in what is instantiated, small enough to lint in a second.
 DESIGNS = {
-    "float": "--acc-bits 12 --rows 2 --cols 2 --stages 0 --depth 4",
+    "float": "--acc-bits 12 --rows 2 --cols 2 --stages 0 --depth 4 --output operand --channels 3 --events",
     "float, all registers, several passes": "--acc-bits 12 --rows 3 --cols 2 --stages 2 --chunk 6",
     "float, constant offsets": "--acc-bits 12 --hardwired-offsets --rows 2 --cols 2",
     "float, guard bits, exact product": "--acc-bits 16 --product exact --alignment-bits 2 --rows 2 --cols 2",
     "float32, nearest even": "--acc-bits 32 --rounding rne --rows 1 --cols 2 --outer e8m23_rz",
-    "integers": "--operands uint8:int8 --acc-bits 16 --rows 2 --cols 2 --stages 2",
+    "integers": "--operands uint8:int8 --acc-bits 16 --rows 2 --cols 2 --stages 2 --output operand --events",
+    "stochastic, subnormals": "--operands e4m3fn --rounding sr4 --product e5m4s --rows 2 --cols 2",
     "fixed point": "--acc-kind fixed --acc-bits 16 --overflow wrap --rounding rne --rows 2 --cols 2",
-    "fixed into float": "--operands int8 --acc-bits 12 --rows 2 --cols 2 --outer e8m23_rz",
+    "fixed into float": "--operands int8 --acc-bits 12 --rows 2 --cols 2 --outer e8m23_rz --output e5m2ieee",
     "exact": "--acc-kind exact --rows 2 --cols 3 --chunk 4",
     "smallest": "--rows 1 --cols 1 --depth 1 --stages 0",
 }
@@ -58,6 +60,8 @@ def configuration(options: str) -> MacConfig:
         ("--acc-kind exact --operands int8 --length 100", "int8_int8_p_exact_a_int22_rz_wrap_c16"),
         ("--rows 4", "e3m4_e3m4_p_e4m7b12_rz_a_e4m7b10_rz_c4"),
         ("--rows 4 --chunk 32 --outer e8m23_rz", "e3m4_e3m4_p_e4m7b12_rz_a_e4m7b10_rz_c32_o_e8m23_rz"),
+        ("--rounding sr4", "e3m4_e3m4_p_e4m7b12_sr4_a_e4m7b10_sr4_c16"),
+        ("--rounding sr4 --product e4m3fn", "e3m4_e3m4_p_e4m3fn_sr4_a_e4m7b10_sr4_c16"),
         ("--config fixed16-wrap", "e3m4_e3m4_p_exact_a_int16ln9_rz_wrap_c16"),
         ("--config int8_uint4_p_exact_a_int20_rne_sat_c16", "int8_uint4_p_exact_a_int20_rne_sat_c16"),
     ],
@@ -99,9 +103,19 @@ def test_the_default_split_is_that_of_the_help_text(bits):
         ("--rounding nearest", "'nearest' is not one of rz, rne, floor"),
         ("--rounding floor", "rounds rz, rne or sr, not 'floor'"),
         ("--rounding sr", "'sr' is not one of rz, rne, floor"),
-        ("--operands e4m3fn", "e4m3fn has subnormals, which are not built in gates yet; use e4m3"),
-        ("--outer e8m23_sr4", "e8m23_sr4 rounds stochastically, which is not built in gates yet"),
-        ("--hardwired-offsets --product e4m7s", "e4m7s has subnormals, which are not built in gates yet"),
+        ("--rounding sr0", "random_bits must be an integer from 1 to 16, not 0"),
+        ("--rounding sr4 --operands int8", "only float formats round sr"),
+        ("--output int8", "an output stage does not round e4m7_rz to int8"),
+        ("--output e4m3 --multiplier-bits 8", "leave out --multiplier-bits"),
+        ("--channels 8", "without an output stage there is no --channels;"),
+        ("--output-rounding rz", "without an output stage there is no --output-rounding;"),
+        ("--output operand --output-rounding floor", "an output stage rounds to floats rz or rne, not floor"),
+        ("--operands int8 --output operand --channels 0", "channels must be an integer from 1 to 65536"),
+        ("--operands int8 --output operand --multiplier-bits 0", "multiplier_bits must be an integer from 1"),
+        ("--operands int8 --acc-bits 48 --output operand", "takes 65 bits, and 61 are built"),
+        ("--output fp8", "'fp8' is not a number format"),
+        ("--period-ns 0", "'0' is not a time in ns"),
+        ("--period-ns fast", "'fast' is not a time in ns"),
         ("--overflow clamp", "'clamp' is not one of sat, wrap"),
         ("--overflow wrap", "a float accumulator saturates"),
         ("--alignment-bits all", "'all' is neither exact nor a number"),
@@ -176,35 +190,47 @@ def test_the_list_has_every_name(capsys):
 
 @pytest.fixture(scope="module", params=DESIGNS.values(), ids=DESIGNS.keys())
 def generated(request, tmp_path_factory):
-    """The folder of a design's files, and its description."""
+    """The folder of a design's files, and the descriptions of its array and its tile."""
     folder = tmp_path_factory.mktemp("generated")
     assert main([*request.param.split(), "-o", str(folder)]) == 0
-    (description,) = folder.glob("*.json")
-    return folder, json.loads(description.read_text())
+    wanted = design(parser().parse_args(request.param.split()))
+    return folder, *(
+        json.loads((folder / f"{name}.json").read_text()) for name in (wanted.array.name, wanted.tile.name)
+    )
 
 
-def test_the_description_fits_the_files(generated):
-    folder, description = generated
-    name = description["name"]
-    assert {path.name for path in folder.iterdir()} == {*description["sha256"], f"{name}.json"}
-    for file, digest in description["sha256"].items():
-        assert hashlib.sha256((folder / file).read_bytes()).hexdigest() == digest
-    assert MacConfig.parse(description["mac"]["name"]).name == description["mac"]["name"]
-
-    verilog = (folder / f"{name}.v").read_text()
-    top = verilog[: verilog.index("endmodule")]
-    declared = re.findall(r"^  (input|output) (?:\[(\d+):0\] )?(\w+);$", top, re.MULTILINE)
-    assert {
-        (direction.removesuffix("put"), int(high or 0) + 1, port) for direction, high, port in declared
-    } == {(port["direction"], port["width"], port["name"]) for port in description["ports"]}
-    for port in description["ports"]:
-        assert port["meaning"]
+def test_the_descriptions_fit_the_files(generated):
+    folder, array, tile = generated
+    described = [*array["sha256"], *tile["sha256"], f"{array['name']}.json", f"{tile['name']}.json"]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(described)
+    assert tile["array"] == array["name"] and tile["mac"] == array["mac"]["name"]
+    for description in (array, tile):
+        for file, digest in description["sha256"].items():
+            assert hashlib.sha256((folder / file).read_bytes()).hexdigest() == digest
+        verilog = (folder / f"{description['name']}.v").read_text()
+        assert declared_ports(verilog) == {
+            (port["direction"], port["width"], port["name"]) for port in description["ports"]
+        }
+        assert all(port["meaning"] for port in description["ports"])
+    assert MacConfig.parse(array["mac"]["name"]).name == array["mac"]["name"]
+    for port in array["ports"]:
         if "fields" in port:
             assert sum(field["width"] * field.get("count", 1) for field in port["fields"]) == port["width"]
+    widths = {port["name"]: port["width"] for port in tile["ports"]}
+    for name, stream in tile["streams"].items():
+        assert stream["lane_bits"] >= parse_format(stream["format"]).code_bits
+        assert widths[f"{name}_tdata"] == stream["lanes"] * stream["lane_bits"] == 8 * widths[f"{name}_tkeep"]
+
+
+def declared_ports(verilog: str) -> set[tuple[str, int, str]]:
+    """Direction, width and name of the ports of the first module."""
+    top = verilog[: verilog.index("endmodule")]
+    declared = re.findall(r"^  (input|output) (?:\[(\d+):0\] )?(\w+);$", top, re.MULTILINE)
+    return {(direction.removesuffix("put"), int(high or 0) + 1, port) for direction, high, port in declared}
 
 
 def test_offsets_to_load_are_in_range(generated):
-    _, description = generated
+    _, description, _ = generated
     payload = next(port for port in description["ports"] if port["name"] == "job__payload")
     registers = {field["name"]: field["width"] for field in payload["fields"] if field["signed"]}
     offsets = description["offsets"]
@@ -236,11 +262,11 @@ def lint(*files, fatal=True):
 
 
 def test_the_verilog_is_clean_with_its_waivers(generated):
-    folder, description = generated
-    name = description["name"]
-    done = lint(folder / f"{name}.vlt", folder / f"{name}.v")
-    assert "%" not in done.stderr
-    assert done.returncode == 0
+    folder, *descriptions = generated
+    for name in (description["name"] for description in descriptions):
+        done = lint(folder / f"{name}.vlt", folder / f"{name}.v")
+        assert "%" not in done.stderr
+        assert done.returncode == 0
 
 
 def test_every_waiver_is_explained_and_used(tmp_path):
@@ -248,10 +274,12 @@ def test_every_waiver_is_explained_and_used(tmp_path):
     waived = re.findall(r'^// [^\n]+\nlint_off -rule (\w+) -file "\*x\.v"$', text, re.M)
     assert len(waived) == text.count("lint_off")
     warned = set()
-    for options in (DESIGNS["float"], DESIGNS["integers"]):
+    for options in (DESIGNS["float"], DESIGNS["integers"], DESIGNS["stochastic, subnormals"]):
         assert main([*options.split(), "-o", str(tmp_path)]) == 0
-    for path in tmp_path.glob("*d4.v"), tmp_path.glob("*d64.v"):
-        warned |= set(re.findall(r"%Warning-(\w+)", lint(next(path), fatal=False).stderr))
+    designs = [path for path in tmp_path.glob("*.v") if not path.stem.endswith("_tb")]
+    assert len(designs) == 6
+    for path in designs:
+        warned |= set(re.findall(r"%Warning-(\w+)", lint(path, fatal=False).stderr))
     assert warned == set(waived)
 
 
@@ -277,7 +305,7 @@ def test_the_same_options_give_the_same_bytes_anywhere_and_without_torch(tmp_pat
         done = run_generator(*options, "-o", "out", seed=seed, block_torch=True, cwd=folder)
         assert done.returncode == 0, done.stderr
         texts.append({path.name: path.read_text() for path in (folder / "out").iterdir()})
-    assert len(texts[0]) == 4
+    assert len(texts[0]) == 15
     assert texts[0] == texts[1]
     for text in texts[0].values():
         assert str(ROOT) not in text and str(tmp_path) not in text
@@ -307,7 +335,7 @@ def simulate(folder, name, verilog):
 
 def test_the_testbench_passes_and_catches_a_mutant(tmp_path):
     assert main([*DESIGNS["float"].split(), "-o", str(tmp_path)]) == 0
-    (path,) = tmp_path.glob("*d4.v")
+    (path,) = tmp_path.glob("*d4_ev.v")
     name, verilog = path.stem, path.read_text()
 
     status, output = simulate(tmp_path / "good", name, verilog)

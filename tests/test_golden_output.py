@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from golden.config import ArrayConfig, ConfigError, FixedFormat, MacConfig, Rounding, parse_format
+from golden.config import (
+    ArrayConfig,
+    ConfigError,
+    FixedFormat,
+    MacConfig,
+    Rounding,
+    parse_accumulator,
+    parse_format,
+)
 from golden.output import OutputSettings, output, output_overflow
 from golden.tile import OutputStage, TileConfig, lane_bits
 from tests.oracle import ZERO, add, code_of, is_finite, round_to_float, to_multiple, two_to, value_of
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "tile.md"
 
 
 def tile(outer: str, target: str, rounding: Rounding, multiplier_bits: int | None = None) -> TileConfig:
@@ -147,6 +159,58 @@ def test_the_widest_integers_are_exact():
         exact = to_multiple(total * multiplier / two_to(shift), two_to(0), Rounding.NEAREST_EVEN)
         expected = max(-(2**15), min(2**15 - 1, int(exact) + 5)) % 2**16
         assert output(arrays[0], settings, config).tolist() == [expected]
+
+
+def table(heading: str) -> list[dict[str, str]]:
+    """The rows of the table in docs/tile.md whose columns are these."""
+    lines = PAGE.read_text().splitlines()
+    start = lines.index(heading)
+    rows = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        rows.append(dict(zip((name.strip() for name in heading.strip("|").split("|")), cells, strict=True)))
+    assert rows
+    return rows
+
+
+@pytest.mark.parametrize(
+    "row",
+    table("| outer | target | round | acc | bias | relu | multiplier | shift | offset | y |"),
+    ids=lambda row: f"{row['acc']}-{row['round']}-{row['y']}",
+)
+def test_worked_integers(row):
+    config = tile(f"{row['outer']}_rz_sat", row["target"], Rounding(row["round"]), multiplier_bits=8)
+    settings = OutputSettings(
+        relu=row["relu"] == "1",
+        offset=int(row["offset"]),
+        bias=int(row["bias"]) % 2**16,
+        multiplier=int(row["multiplier"]),
+        shift=int(row["shift"]),
+    )
+    assert output(int(row["acc"]) % 2**16, settings, config) == int(row["y"]) % 2**8
+
+
+@pytest.mark.parametrize(
+    "row",
+    table("| outer | target | round | acc | bias | relu | s | y |"),
+    ids=lambda row: f"{row['acc']}-{row['target']}-{row['y']}",
+)
+def test_worked_floats(row):
+    """With the biases of the table, which the silicon does not know."""
+    outer, target = parse_accumulator(row["outer"]).format, parse_format(row["target"])
+    config = tile(row["outer"], row["target"], Rounding(row["round"]))
+    settings = OutputSettings(
+        relu=row["relu"] == "1",
+        offset=outer.bias - target.bias + int(row["s"]),
+        bias=code_of(Fraction(row["bias"]), outer),
+        multiplier=None,
+        shift=None,
+    )
+    assert output(code_of(Fraction(row["acc"]), outer), settings, config) == code_of(
+        Fraction(row["y"]), target
+    )
 
 
 def test_names():

@@ -17,8 +17,6 @@ from tests.tile_bench import run_programs
 SHAPES = ((9, 5, 7), (1, 1, 1), (4, 2, 4))
 MEASURED = ((9, 5, 7), (12, 4, 8), (1, 3, 2), (4, 2, 13))
 
-INTERRUPTED_CYCLES = 40  # the product that is interrupted takes fewer
-
 INTEGERS = "int8_int8_p_exact_a_int16_floor_sat_c2_o_int24_floor_sat"
 FLOATS = "e3m4_e3m4_p_e4m7b12_rz_a_e4m7b10_rz"
 STOCHASTIC = "e3m4_e3m4_p_e4m7b12_sr4_a_e4m7b10_sr5_c4_o_e5m10_sr3"
@@ -95,13 +93,13 @@ class Session:
         self.program.product(random_product(self.config, self.mac, shape, self.rng), self.rng)
 
     def prepare(self, *shape: int):
-        """A product in the registers, its operands ready to be sent; gives the results it would have."""
+        """A product in the registers, its operands ready to be sent; gives what computes its results."""
         product = random_product(self.config, self.mac, shape, self.rng)
         for address, word in product.register_writes():
             self.program.write(address, word)
         self.program.weights += product.weight_beats(self.rng)
         self.program.activations += product.activation_beats(self.rng)
-        return product.result_beats(product.expected().codes)
+        return lambda: product.result_beats(product.expected().codes)
 
     def command(self, name: str) -> None:
         self.program.write("CONTROL", self.program.bit("CONTROL", name))
@@ -130,7 +128,7 @@ def products(config: TileConfig, mac: MacConfig, seed: int) -> Program:
         session.program.allow()
         session.program.pause(8)
         session.command("start")
-        session.program.results += results
+        session.program.results += results()
         session.program.taken()
         session.program.pause(2)
         m, n, k = shape
@@ -196,7 +194,7 @@ def abused_while_busy() -> Program:
     program.read("M", 5)
     program.write("INTERRUPT", program.bit("INTERRUPT", "done"))
     program.irq(0)
-    program.results += results
+    program.results += results()
     program.allow()
     program.taken()
     program.pause(3)
@@ -222,7 +220,7 @@ def cleared(*, weights: int, activations: int, results: int, offered: bool) -> P
     program.pause(2)
     program.hold(-1)
     # The beat on offer cannot be withdrawn.
-    program.results += before[: results + offered]
+    program.results += before()[: results + offered]
     program.taken()
     session.expect_status(but=("overflow", "underflow", "output_overflow"))
     program.weights[weights:], program.activations[activations:] = [], []
@@ -265,8 +263,9 @@ def interrupted(config: TileConfig, mac: MacConfig, *, reset: bool) -> Program:
     """Clear, or reset, in every cycle of a product that is sent without pauses; then one to its end."""
     session = Session(7, config, mac)
     program = session.program
-    for cycle in range(INTERRUPTED_CYCLES):
+    for cycle in range(cycles(config, 3, 3, 3) + 3):
         session.prepare(3, 3, 3)
+        program.ignore(True)
         session.command("start")
         program.allow()
         program.pause(cycle)
@@ -277,6 +276,7 @@ def interrupted(config: TileConfig, mac: MacConfig, *, reset: bool) -> Program:
             session.command("clear")
         program.pause(3)
         program.give_up(False)
+        program.ignore(False)
         program.write("STATUS", -1)
         session.product(2, 2, 3)
     return program

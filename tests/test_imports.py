@@ -27,7 +27,7 @@ def files(folder: str) -> list[Path]:
     return found
 
 
-@pytest.mark.parametrize("module", ["formats", "quantizers", "config", "datapath", "catalog"])
+@pytest.mark.parametrize("module", ["formats", "quantizers", "config", "datapath", "tile", "catalog"])
 def test_the_configuration_needs_the_standard_library_only(module):
     allowed = set(sys.stdlib_module_names) | {"golden"}
     names = {name.split(".")[0] for name in imported_by(ROOT / "golden" / f"{module}.py")}

@@ -13,7 +13,7 @@ import pytest
 from sim.answer import answer, correct_images, pareto_front
 from sim.evaluate import packed
 from sim.page import html_page
-from sim.readme import BEGIN, END, README, block
+from sim.readme import QUOTES, README, between, marks
 from sim.report import as_csv
 from sim.rows import describe, rows_of
 from sim.statistics import paired_interval
@@ -196,7 +196,7 @@ def test_a_small_report_from_end_to_end(tmp_path):
     assert by_label["float32-px wired"]["area"]["relative"] == 1
 
 
-def test_the_readme_quotes_the_results_that_are_kept():
-    kept = ROOT / "docs" / "results" / "results.json"
-    between = README.read_text().partition(BEGIN)[2].partition(END)[0]
-    assert between == block(json.loads(kept.read_text()))
+@pytest.mark.parametrize(("file", "subject", "written"), QUOTES, ids=["report", "hardware"])
+def test_the_readme_quotes_the_results_that_are_kept(file, subject, written):
+    kept = json.loads((ROOT / "docs" / "results" / file).read_text())
+    assert between(README.read_text(), *marks(subject, file))[1] == written(kept)

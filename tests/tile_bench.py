@@ -21,7 +21,10 @@ __all__ = ["run_programs", "simulate"]
 _TOP = """
 module {name};
 {instances}
-  always @(posedge tb_0.aclk) if ({all_done}) $finish;
+  initial begin
+    wait ({all_done});
+    $finish;
+  end
 endmodule
 """
 
@@ -37,7 +40,8 @@ def run_programs(programs: dict[str, Program], name: str) -> dict[str, str]:
         modules[case] = module = f"{name}_{i}"
         testbench = tile_testbench_text(module, program)
         testbench = testbench.replace(f"  {module} dut (", f"  {tiles[program.config]} dut (", 1)
-        # The last one to end ends the simulation.
+        # Each stops its clock when it ends, and the last one ends the simulation.
+        testbench = testbench.replace("aclk = !aclk;", "if (!ended) aclk = !aclk;", 1)
         texts.append(re.sub(r"\$(finish|stop);", ";", testbench))
     top = _TOP.format(
         name=name,
