@@ -256,12 +256,21 @@ def _check_order(order: Tensor | None, b: Tensor) -> None:
 BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (GoldenBackend(), CpuBackend())}
 
 
-def find_backend(name: str) -> Backend:
-    """The backend of that name; :class:`ConfigError` where there is none, or where it cannot run."""
+def find_backend(name: str | Backend) -> Backend:
+    """The backend of that name; :class:`ConfigError` where there is none, or where it cannot run.
+
+    A backend is its own name: one that keeps a record, say, is handed through.
+    """
+    if isinstance(name, Backend):
+        return name
     if name == "cuda":
         from sim.kernels.cuda import CudaBackend  # which looks for a card and a compiler
 
         return CudaBackend()
+    if name == "rtl":
+        from sim.rtl import RtlBackend  # which brings the hardware generator along
+
+        return RtlBackend()
     if name not in BACKENDS:
-        raise ConfigError(f"there is no backend called {name!r}; use {', '.join(BACKENDS)} or cuda")
+        raise ConfigError(f"there is no backend called {name!r}; use {', '.join(BACKENDS)}, cuda or rtl")
     return BACKENDS[name]

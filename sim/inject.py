@@ -243,7 +243,7 @@ class _AccumulateMode(ProductMode):
 def accumulate(
     layers: MacConfig | Sequence[LayerConfig],
     *,
-    backend: str = "cpu",
+    backend: str | Backend = "cpu",
     strict: bool = True,
     count_events: bool = False,
     seed: int = 0,
@@ -259,8 +259,8 @@ def accumulate(
         A configuration for all products, each operand's bias or scale fitted to its tensor; or one for each
         product in the order in which a forward pass asks for them, as :func:`sim.calibrate.calibrate`
         gives.
-    backend : str
-        Who computes: ``cpu`` or ``golden``.
+    backend : str or Backend
+        Who computes: ``cpu``, ``golden``, ``cuda`` or ``rtl``, or a backend that was made already.
     strict : bool
         Raise :class:`UnreplacedProductError` where an operator multiplies and is not replaced.
     count_events : bool

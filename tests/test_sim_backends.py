@@ -249,7 +249,7 @@ def test_refuses_a_convolution_that_does_not_fit():
 def test_backends_are_found_by_name():
     assert isinstance(find_backend("cpu"), CpuBackend)
     assert isinstance(find_backend("golden"), GoldenBackend)
-    with pytest.raises(ConfigError, match="no backend called 'gpu'; use golden, cpu or cuda"):
+    with pytest.raises(ConfigError, match="no backend called 'gpu'; use golden, cpu, cuda or rtl"):
         find_backend("gpu")
 
 
