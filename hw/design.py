@@ -119,7 +119,7 @@ def _given(options: argparse.Namespace, names: tuple[str, ...]) -> str:
 
 
 def _mac(options: argparse.Namespace) -> MacConfig:
-    x, w = _operands(options.operands or OPERANDS)
+    x, w = _operands(OPERANDS if options.operands is None else options.operands)
     integers = isinstance(x, FixedFormat) and isinstance(w, FixedFormat)
     kind = options.acc_kind or ("fixed" if integers else "float")
     given = _given(options, _MEANINGLESS[kind])

@@ -3,7 +3,7 @@
 Of the bare array NAME.v, NAME.vlt (lint waivers), NAME_tb.v (self-checking testbench) and NAME.json (what
 the hardware is, its ports, its latency, SHA-256 of the other files, versions of the tools). Of the tile,
 NAME_tile..., the same, and a file list, a FuseSoC core, timing constraints, and the register map as JSON,
-C header and Markdown. README.md says how to lint, simulate, synthesise and use it.
+C header and Markdown. NAME_tile_README.md says how to lint, simulate, synthesise and use it.
 """
 
 from __future__ import annotations
@@ -25,14 +25,13 @@ from hw.packaging import core_text, file_list, readme_text, sdc_text
 from hw.register_text import register_header, register_json, register_markdown
 from hw.selfcheck import testbench_text
 from hw.tile import Tile
-from hw.tile_manifest import tile_manifest
+from hw.tile_manifest import tile_manifest, tile_offsets
 from hw.tile_program import shipped_program
 from hw.tile_selfcheck import tile_testbench_text
 from hw.verilog import lint_waivers, verilog_text
 
 __all__ = ["generate", "main"]
 
-README = "README.md"
 LARGE = 32 * 32  # MACs; announced, since nothing long should run silently
 
 
@@ -55,6 +54,7 @@ def _array_files(wanted: Design) -> dict[str, str]:
 def _tile_files(wanted: Design) -> dict[str, str]:
     name = wanted.tile.name
     tile = Tile(wanted.tile)
+    offsets = tile_offsets(tile, wanted.mac)
     files = {
         f"{name}.v": verilog_text(tile, name),
         f"{name}.vlt": lint_waivers(name),
@@ -63,9 +63,9 @@ def _tile_files(wanted: Design) -> dict[str, str]:
         f"{name}.core": core_text(name),
         f"{name}.sdc": sdc_text(tile, wanted.period_ns),
         f"{name}_registers.json": _json(register_json(wanted.tile)),
-        f"{name}_registers.h": register_header(wanted.tile),
-        f"{name}_registers.md": register_markdown(wanted.tile),
-        README: readme_text(tile, wanted.period_ns),
+        f"{name}_registers.h": register_header(wanted.tile, offsets),
+        f"{name}_registers.md": register_markdown(wanted.tile, offsets),
+        f"{name}_README.md": readme_text(tile, wanted.period_ns),
     }
     return files | {f"{name}.json": _json(tile_manifest(tile, wanted.mac, _digests(files)))}
 
@@ -87,6 +87,7 @@ def _list(*, as_json: bool) -> str:
 
 def _summary(description: dict, files: dict[str, str], folder: Path) -> str:
     array, latency = description["array"], description["latency"]
+    (readme,) = (file for file in files if file.endswith("_README.md"))
     lines = [
         f"{array['rows']} x {array['cols']} array of {description['mac']['name']}",
         f"a row of results {latency['array']} cycles after its activations; "
@@ -95,7 +96,7 @@ def _summary(description: dict, files: dict[str, str], folder: Path) -> str:
             f"{register}: load {entry['load']} ({entry['bits']} bits, {entry['low']} to {entry['high']})"
             for register, entry in description["offsets"].items()
         ),
-        f"beside it the tile with AXI streams and registers; {folder / README} has the commands for all",
+        f"beside it the tile with AXI streams and registers; {folder / readme} has the commands for all",
         *(str(folder / file) for file in files),
     ]
     return "\n".join(lines)
@@ -115,6 +116,8 @@ def main(arguments: list[str] | None = None) -> int:
         files = generate(wanted)
     except ConfigError as error:
         command.error(str(error))
+    if not options.folder:
+        command.error("-o names no folder; give one, or -o . for this one")
     folder = Path(options.folder)
     try:
         write_files(files, folder)

@@ -16,7 +16,7 @@ from golden.random_words import Stage
 from hw.array import SystolicArray
 from hw.selfcheck import offset_words
 
-__all__ = ["manifest", "plain", "tool_versions"]
+__all__ = ["manifest", "offset_loads", "plain", "tool_versions"]
 
 #: The tools whose version decides the bytes of the Verilog.
 _TOOLS = ("amaranth", "pyosys")
@@ -96,7 +96,7 @@ def manifest(array: SystolicArray, mac: MacConfig, sha256: dict[str, str]) -> di
             "weight_wait": array.timing.weight_wait,
             "sum_wait": array.timing.sum_wait,
         },
-        "offsets": _offsets(array, mac),
+        "offsets": offset_loads(array, mac),
         "sha256": sha256,
         "versions": tool_versions(),
     }
@@ -150,7 +150,7 @@ def _field(name: str, meaning: str, offset: int, shape) -> dict:
     return {"name": name, "lsb": offset, "width": shape.width, "signed": shape.signed, "meaning": meaning}
 
 
-def _offsets(array: SystolicArray, mac: MacConfig) -> dict[str, dict]:
+def offset_loads(array: SystolicArray, mac: MacConfig) -> dict[str, dict]:
     """What each offset register is loaded with for the biases of ``mac``, and what it could be."""
     ranges = offset_ranges(array.config.silicon.config)
     registers = {}

@@ -39,7 +39,7 @@ OUTPUT_ROUNDING = "rne"
 MULTIPLIER_BITS = 16
 CHANNELS = 1024
 PERIOD_NS = "10"
-LONGEST_PERIOD_NS = 10**6
+SHORTEST_PERIOD_NS, LONGEST_PERIOD_NS = Fraction(1, 1000), 10**6
 ACC_BITS = 12
 OPERANDS = "e3m4"
 DEPTH = 64
@@ -222,8 +222,8 @@ def _period(text: str) -> Fraction:
         period = Fraction(text)
     except (ValueError, ZeroDivisionError):
         period = Fraction(0)
-    if not 0 < period <= LONGEST_PERIOD_NS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time in ns, such as 10 or 1.25")
+    if not SHORTEST_PERIOD_NS <= period <= LONGEST_PERIOD_NS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time in ns from 0.001 on, such as 10 or 1.25")
     return period
 
 

@@ -104,7 +104,7 @@ def _ns(time: Fraction) -> str:
 
 
 def readme_text(tile: Tile, period_ns: Fraction) -> str:
-    """The text of README.md: what the folder holds, and the commands for it."""
+    """The text of NAME_README.md: what the folder holds, and the commands for it."""
     name, config = tile.config.name, tile.config
     output = "none: codes of the outer accumulator leave" if config.output is None else config.output.name
     template = Path(__file__).with_name("tile_readme.md").read_text()

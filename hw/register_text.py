@@ -50,11 +50,18 @@ def register_json(config: TileConfig) -> dict:
     }
 
 
-def register_header(config: TileConfig) -> str:
-    """The text of NAME_registers.h: C99, addresses in bytes, masks in place."""
+def register_header(config: TileConfig, offsets: dict[str, dict]) -> str:
+    """The text of NAME_registers.h: C99, addresses in bytes, masks in place.
+
+    ``offsets`` are those of :func:`hw.tile_manifest.tile_offsets`: what the offset registers are loaded with.
+    """
+    registers = register_map(config)
+    (name_hash,) = (register.fields[0].constant for register in registers if register.name == "NAME_HASH")
     lines = [
         f"/* Registers of {config.name}.",
-        "   An address is an offset in bytes; a MASK is in place, LSB is where it begins. */",
+        "   An address is an offset in bytes; a MASK is in place, LSB is where it begins. A signed register",
+        "   takes and gives its number sign-extended to 32 bits, so it has no mask. LOAD is what an offset",
+        "   register gets for the biases that the tile was generated with. */",
         "#ifndef FMAQ_TILE_REGISTERS_H",
         "#define FMAQ_TILE_REGISTERS_H",
         "",
@@ -63,7 +70,7 @@ def register_header(config: TileConfig) -> str:
         f"#define FMAQ_MAGIC_VALUE {_hex(MAGIC)}",
         f"#define FMAQ_VERSION_VALUE {VERSION}u",
     ]
-    for register in register_map(config):
+    for register in registers:
         lines += [
             "",
             f"/* {register.meaning} */",
@@ -71,14 +78,26 @@ def register_header(config: TileConfig) -> str:
         ]
         for field in register.fields:
             lines += _field_macros(register, field)
+        if register.name in offsets:
+            entry = offsets[register.name]
+            lines.append(
+                f"#define FMAQ_{register.name}_LOAD ((uint32_t)INT32_C({entry['load']})) "
+                f"/* {entry['low']} to {entry['high']} make a difference */"
+            )
     if key_names(config):
         lines += ["", _KEYS]
-    return "\n".join([*lines, "", "#endif", ""])
+    other = [
+        f"#elif FMAQ_NAME_HASH_VALUE != {_hex(name_hash)}",
+        '#error "the registers of another tile are included already; a source file talks to one tile"',
+    ]
+    return "\n".join([*lines, "", *other, "#endif", ""])
 
 
 def _field_macros(register: Register, field: Field) -> list[str]:
     name = f"FMAQ_{register.name}" + ("" if field.name == "value" else f"_{field.name.upper()}")
     comment = "" if field.name == "value" else f" /* {field.meaning} */"
+    if field.signed:
+        return [f"#define {name}_BITS {field.width}u{comment}"]
     lines = [
         f"#define {name}_LSB {field.lsb}u{comment}",
         f"#define {name}_MASK {_hex((2**field.width - 1) << field.lsb)}",
@@ -120,13 +139,23 @@ static inline uint32_t fmaq_half(uint32_t key, uint32_t line, uint32_t k)
 }}"""
 
 
-def register_markdown(config: TileConfig) -> str:
-    """The text of NAME_registers.md."""
+def register_markdown(config: TileConfig, offsets: dict[str, dict]) -> str:
+    """The text of NAME_registers.md; ``offsets`` as for :func:`register_header`."""
+    loads = "".join(
+        f"| {name} | {entry['load']} | {entry['low']} to {entry['high']} |\n"
+        for name, entry in offsets.items()
+    )
+    loads = loads and (
+        "\n## Offsets\n\nWhat the offset registers get for the biases that the tile was generated with; they start "
+        "at 0.\n"
+        "Beyond the range nothing changes any more: software clamps to it.\n\n"
+        f"| register | load | range |\n| --- | ---: | --- |\n{loads}"
+    )
     return (
         f"# Registers of `{config.name}`\n\n"
-        "32-bit words behind AXI4-Lite. Addresses are offsets in bytes. What a register of the build\n"
-        "configuration reads as stands in its last column.\n\n"
-        + register_table(register_map(config), constants=True)
+        "32-bit words behind AXI4-Lite. Addresses are offsets in bytes. A signed register takes and gives\n"
+        "its number sign-extended to 32 bits. What a register of the build configuration reads as stands in\n"
+        "its last column.\n\n" + register_table(register_map(config), constants=True) + loads
     )
 
 

@@ -8,11 +8,11 @@ from amaranth.lib.wiring import In
 from golden.config import MacConfig
 from golden.tile import DIMENSION_BITS, lane_bits
 from hw.array import K_BITS
-from hw.manifest import plain, tool_versions
+from hw.manifest import offset_loads, plain, tool_versions
 from hw.output import output_latency
 from hw.tile import Tile
 
-__all__ = ["tile_manifest", "tile_ports"]
+__all__ = ["tile_manifest", "tile_offsets", "tile_ports"]
 
 _PORTS = {
     "aclk": "clock, rising edge",
@@ -39,6 +39,11 @@ def tile_ports(tile: Tile) -> list[dict]:
         }
         for (name,), member, port in tile.signature.flatten(tile)
     ]
+
+
+def tile_offsets(tile: Tile, mac: MacConfig) -> dict[str, dict]:
+    """What each offset register gets for the biases of ``mac``, and the range that makes a difference."""
+    return {name.upper(): entry for name, entry in offset_loads(tile.array, mac).items()}
 
 
 def tile_manifest(tile: Tile, mac: MacConfig, sha256: dict[str, str]) -> dict:
@@ -70,6 +75,7 @@ def tile_manifest(tile: Tile, mac: MacConfig, sha256: dict[str, str]) -> dict:
             }
             for stream, number in formats.items()
         },
+        "offsets": tile_offsets(tile, mac),
         "latency": {
             "unit": "cycles without stalls",
             "array": tile.array.timing.latency,

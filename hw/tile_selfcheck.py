@@ -81,7 +81,7 @@ _SENDER = """
 _TESTBENCH = """\
 // Self-checking testbench of {name}, with its vectors. Verilog-2005.
 // Prints PASS and ends with status 0, or FAIL and ends, through $stop, with another status.
-// README.md has the commands.
+// {name}_README.md has the commands.
 
 module {name}_tb;
   reg aclk = 0;

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from golden.config import ArrayConfig, ConfigError, MacConfig, Silicon
 from golden.random_words import RandomWords, Stage, key
-from hw.array import SystolicArray
+from hw.array import K_BITS, SystolicArray
 from hw.selfcheck import offset_words
 from hw.verilated_beats import Tiling, pack_bits, unpack_bits
 from hw.verilated_bench import Bench, SimulationError, Stalls, Waves
@@ -51,6 +51,8 @@ def check_product(config: ArrayConfig, mac: MacConfig, x: NDArray, w: NDArray) -
         raise ConfigError(f"{mac.name} is not what {config.name} computes; build an array of its silicon")
     if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[0]:
         raise ConfigError(f"a product takes x[m, k] and w[k, n], not {list(x.shape)} and {list(w.shape)}")
+    if x.shape[1] >= 2**K_BITS:
+        raise ConfigError(f"a dot product has at most {2**K_BITS - 1} products, not {x.shape[1]}")
     for name, codes, number in (("x", x, mac.x), ("w", w, mac.w)):
         if codes.size and not 0 <= codes.min() <= codes.max() < 2**number.code_bits:
             raise ConfigError(

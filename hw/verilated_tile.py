@@ -9,10 +9,10 @@ import numpy as np
 from amaranth.hdl import Value
 from numpy.typing import NDArray
 
-from golden.config import MacConfig
+from golden.config import ConfigError, MacConfig
 from golden.output import OutputSettings
 from golden.random_words import RandomWords
-from golden.tile import TileConfig
+from golden.tile import DIMENSION_BITS, TileConfig
 from hw.registers import Register
 from hw.selfcheck import offset_words
 from hw.tile import Tile
@@ -152,6 +152,8 @@ class VerilatedTile:
         """
         config = self.config
         check_product(config.array, mac, x, w)
+        if max(len(x), w.shape[1]) >= 2**DIMENSION_BITS:
+            raise ConfigError(f"a tile takes at most {2**DIMENSION_BITS - 1} rows and columns at a time")
         if (output is None) != (config.output is None):
             raise ValueError("an output stage takes settings, and a tile without one takes none")
         (m, k), n = x.shape, w.shape[1]

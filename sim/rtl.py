@@ -20,7 +20,7 @@ from golden.accumulate import FIRST_WORDS, check_order
 from golden.codes import decode, encode
 from golden.config import ArrayConfig, MacConfig
 from golden.random_words import RandomWords
-from golden.tile import TileConfig
+from golden.tile import DIMENSION_BITS, TileConfig
 from hw.verilated_mismatch import find_mismatch
 from hw.verilated_tile import VerilatedTile
 from sim.backends import Backend, CpuBackend
@@ -139,7 +139,7 @@ class RtlBackend(Backend):
         x, w = encode(a, config.x), encode(b, config.w)
         run = _Product(tile, config, random)
         if b.ndim == 2:  # one right operand: the rows of all matrices are those of one product
-            codes = run.ordered(x.expand(*batch, *x.shape[-2:]).reshape(-1, x.shape[-1]), w, order, 0)
+            codes = run.ordered(x.expand(*batch, *x.shape[-2:]).flatten(0, -2), w, order, 0)
         else:
             pairs = zip(
                 x.expand(*batch, *x.shape[-2:]).flatten(0, -3),
@@ -183,7 +183,7 @@ def explain(wrong: WrongProduct, size: TileSize, *, trace: str) -> str:
     a, b, config, order, random = wrong
     if b.ndim > 2 or (order is not None and order.ndim > 1):
         return f"a product of {config.name} differs, of shapes {list(a.shape)} and {list(b.shape)}"
-    x, w = encode(a, config.x).reshape(-1, a.shape[-1]), encode(b, config.w)
+    x, w = encode(a, config.x).flatten(0, -2), encode(b, config.w)
     if order is not None:
         x, w = x[:, order], w[order]
 
@@ -237,7 +237,8 @@ class _Product:
         array = self.tile.config.array
         beat_rows = -(-max(x.shape[1], 1) // array.rows) * -(-max(w.shape[1], 1) // array.cols)
         row_bytes = beat_rows * 8 * max(array.rows, array.cols)
-        rows = max(_MAX_STREAM_BYTES // row_bytes // array.depth, 1) * array.depth
+        rows = min(_MAX_STREAM_BYTES // row_bytes, 2**DIMENSION_BITS - 1)
+        rows = max(rows // array.depth, 1) * array.depth
         parts = []
         for first in range(0, max(len(x), 1), rows):
             started, cpu_started = time.perf_counter(), time.process_time()

@@ -115,6 +115,7 @@ def test_the_default_split_is_that_of_the_help_text(bits):
         ("--operands int8 --acc-bits 48 --output operand", "takes 65 bits, and 61 are built"),
         ("--output fp8", "'fp8' is not a number format"),
         ("--period-ns 0", "'0' is not a time in ns"),
+        ("--period-ns 1e-9", "'1e-9' is not a time in ns from 0.001 on"),
         ("--period-ns fast", "'fast' is not a time in ns"),
         ("--overflow clamp", "'clamp' is not one of sat, wrap"),
         ("--overflow wrap", "a float accumulator saturates"),
@@ -178,6 +179,23 @@ def test_a_folder_that_cannot_be_is_refused(tmp_path, capsys):
         main([*DESIGNS["smallest"].split(), "-o", str(tmp_path / "file")])
     assert stop.value.code == 2
     assert "cannot write to" in capsys.readouterr().err
+
+
+def test_nothing_is_written_where_one_file_cannot_be(tmp_path, capsys):
+    (tmp_path / "foreign").mkdir()
+    options = DESIGNS["smallest"].split()
+    assert main([*options, "-o", str(tmp_path / "good")]) == 0
+    taken = next((tmp_path / "good").glob("*.sdc")).name
+    (tmp_path / "foreign" / taken).mkdir()
+    for folder, sentence in (
+        (str(tmp_path / "foreign"), f"{taken} is a folder there"),
+        ("", "-o names no folder"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main([*options, "-o", folder])
+        assert ended.value.code == 2
+        assert sentence in capsys.readouterr().err
+    assert [file.name for file in (tmp_path / "foreign").iterdir()] == [taken]
 
 
 def test_the_list_has_every_name(capsys):

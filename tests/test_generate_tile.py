@@ -48,7 +48,7 @@ def tile():
 @pytest.fixture(scope="module")
 def commands(folder):
     """Those of the README, in their order."""
-    lines = re.findall(r"^    (\w+ .*)$", (folder / "README.md").read_text(), re.MULTILINE)
+    lines = re.findall(r"^    (\w+ .*)$", next(folder.glob("*_README.md")).read_text(), re.MULTILINE)
     programs = ["verilator", "iverilog", "verilator", "fusesoc", "fusesoc", "yosys"]
     assert [shlex.split(line)[0] for line in lines] == programs
     return lines
@@ -189,6 +189,7 @@ def test_the_header_compiles_and_makes_the_keys(folder, tile, tmp_path):
 int main(void)
 {{
   printf("%u %u %u\\n", FMAQ_STATUS, FMAQ_STATUS_DONE_MASK, FMAQ_ROWS_VALUE);
+  printf("%d\\n", (int)(int32_t)FMAQ_PRODUCT_OFFSET_LOAD);
   printf("%u\\n", fmaq_key(UINT64_C(0x123456789abcdef), 3, 1, 1));
   printf("%u\\n", (fmaq_half(fmaq_key(7, 2, 1, 0), 70000, 65535)
                    ^ fmaq_half(fmaq_key(7, 2, 1, 1), 255, 65535)) >> 24);
@@ -206,6 +207,20 @@ int main(void)
         status.address,
         1 << done.lsb,
         1,
+        json.loads((folder / f"{tile.name}.json").read_text())["offsets"]["PRODUCT_OFFSET"]["load"],
         key(0x123456789ABCDEF, 3, Stage.INNER, 1),
         RandomWords(seed=7, call=2).words(Stage.INNER, 8, 70000, 255, 65535),
     ]
+
+
+def test_headers_of_two_tiles_do_not_go_together(folder, tile, tmp_path):
+    """The second would be left out, and its names would mean the first."""
+    text = (folder / f"{tile.name}_registers.h").read_text()
+    program = tmp_path / "program.c"
+    command = ["gcc", "-std=c99", "-fsyntax-only", program]
+    other = re.sub(r"(FMAQ_NAME_HASH_VALUE \S+ )0x\w+", r"\g<1>0x0u", text)
+    assert other != text
+    for second, refused in ((text, False), (other, True)):
+        program.write_text(text + second)
+        compiled = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert ("registers of another tile" in compiled.stderr) is refused

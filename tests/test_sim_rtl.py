@@ -39,7 +39,14 @@ def draw(number, *shape, seed=0):
 
 @pytest.mark.parametrize(
     ("a_shape", "b_shape"),
-    [((3, 7), (7, 3)), ((2, 3, 5), (5, 3)), ((3, 5), (2, 5, 3)), ((2, 1, 3, 5), (2, 5, 2)), ((0, 4), (4, 2))],
+    [
+        ((3, 7), (7, 3)),
+        ((2, 3, 5), (5, 3)),
+        ((3, 5), (2, 5, 3)),
+        ((2, 1, 3, 5), (2, 5, 2)),
+        ((0, 4), (4, 2)),
+        ((2, 3, 0), (0, 2)),
+    ],
 )
 def test_products_are_goldens(backend, a_shape, b_shape):
     a, b = draw(CONFIG.x, *a_shape), draw(CONFIG.w, *b_shape, seed=1)
