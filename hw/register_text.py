@@ -146,8 +146,9 @@ def register_markdown(config: TileConfig, offsets: dict[str, dict]) -> str:
         for name, entry in offsets.items()
     )
     loads = loads and (
-        "\n## Offsets\n\nWhat the offset registers get for the biases that the tile was generated with; they\n"
-        "start at 0. Beyond the range nothing changes any more: software clamps to it.\n\n"
+        "\n## Offsets\n\n"
+        "What the offset registers get for the biases that the tile was generated with; they start at 0.\n"
+        "Beyond the range nothing changes any more: software clamps to it.\n\n"
         f"| register | load | range |\n| --- | ---: | --- |\n{loads}"
     )
     return (

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, Timer
+from cocotb.utils import get_sim_time
 
 from hw.cost.cycles import ArrayJob, array_results
 from tb.array_jobs import Job, Shape, random_job
 from tb.bank import Port
+from tb.mismatch import PERIOD_NS, Mismatch, MismatchError, mac_signals
 from tb.streams import Sink, Source
 
 PARAMETERS = json.loads(Path(os.environ["TB_PARAMETERS"]).read_text())
@@ -22,7 +27,19 @@ LANES = {name: Shape(**shape) for name, shape in PARAMETERS["lanes"].items()}
 IN_PORTS = [Port(*port) for port in PARAMETERS["in_ports"]]
 OUT_PORTS = [Port(*port) for port in PARAMETERS["out_ports"]]
 
+_LOOK_NS = 1  # after a falling edge: inputs have had their effect
 PATIENCE = 100  #: Cycles without a beat on any stream after which a run is over.
+
+
+class WrongCode(NamedTuple):
+    """A result that is not golden's."""
+
+    job: Job
+    row: int
+    column: int
+    index: int  #: Of its beat.
+    got: int
+    wanted: int
 
 
 class Lane:
@@ -39,6 +56,7 @@ class Lane:
         }
         self.sink = Sink(take, rng)
         self.results_at: list[int] = []  #: Cycle of each result.
+        self.began_ns = 0  #: Time of its cycle 0 in the simulation.
 
     def drive(self) -> dict[str, int]:
         values = {"results__ready": self.sink.offer()}
@@ -57,6 +75,21 @@ class Lane:
     def progress(self) -> int:
         """Beats that have passed on all streams."""
         return sum(source.sent for source in self.sources.values()) + len(self.sink.beats)
+
+    def wrong_codes(self) -> Iterator[WrongCode]:
+        """Every code that differs from golden's."""
+        beats = iter(enumerate(self.sink.beats))
+        for job in self.jobs:
+            bits = job.config.outer_accumulator.format.code_bits
+            for row, (wanted, (index, beat)) in enumerate(zip(job.expected(), beats, strict=False)):
+                for column, want in enumerate(wanted):
+                    got = beat >> (bits * column) & (2**bits - 1)
+                    if got != want:
+                        yield WrongCode(job, row, column, index, got, int(want))
+
+    def time_ns(self, code: WrongCode) -> int:
+        """When a code stood on the wires and was taken."""
+        return self.began_ns + self.results_at[code.index] * PERIOD_NS + _LOOK_NS
 
     def difference(self) -> str | None:
         """None, or where the results first differ from golden's."""
@@ -90,6 +123,8 @@ async def run(dut, lanes: list[Lane], cycles: int | None = None) -> None:
     """Clock the lanes, for a number of cycles or until for a while nothing more has happened."""
     by_name = {lane.name: lane for lane in lanes}
     progress, progress_at = 0, 0
+    for lane in lanes:
+        lane.began_ns = int(get_sim_time("ns"))
     for cycle in count():
         now = sum(lane.progress for lane in lanes)
         if now > progress:
@@ -101,7 +136,7 @@ async def run(dut, lanes: list[Lane], cycles: int | None = None) -> None:
         for port in IN_PORTS:
             word |= (driven[port.lane][port.name] & (2**port.width - 1)) << port.offset
         dut.inputs.value = word
-        await Timer(1, "ns")
+        await Timer(_LOOK_NS, "ns")
         outputs = int(dut.outputs.value)
         seen: dict[str, dict[str, int]] = {name: {} for name in by_name}
         for port in OUT_PORTS:
@@ -120,14 +155,44 @@ async def reset(dut) -> None:
 async def start(dut) -> None:
     dut.inputs.value = 0
     dut.rst.value = 0
-    Clock(dut.clk, 10, "ns").start()
+    Clock(dut.clk, PERIOD_NS, "ns").start()
     await FallingEdge(dut.clk)
     await reset(dut)
 
 
-def check(lanes: list[Lane]) -> None:
-    wrong = [text for lane in lanes if (text := lane.difference()) is not None]
-    assert not wrong, f"seed {PARAMETERS['seed']}: " + "\n".join(wrong)
+async def check(dut, lanes: list[Lane]) -> None:
+    wrong = {lane: text for lane in lanes if (text := lane.difference()) is not None}
+    codes = [(lane, code) for lane in wrong for code in lane.wrong_codes()]
+    if codes:
+        lane, code = min(codes, key=lambda each: each[0].time_ns(each[1]))
+        raise MismatchError(await locate(dut, lane, code))
+    assert not wrong, f"seed {PARAMETERS['seed']}: " + "\n".join(wrong.values())
+
+
+async def locate(dut, lane: Lane, code: WrongCode) -> Mismatch:
+    """Where a wrong code comes from: the same job is run with the first product only, with two, ..."""
+    number, (job, row, column, _, got, wanted) = code.job.config.outer_accumulator.format, code
+    parts = [replace(job, x=job.x[:, : k + 1], w=job.w[: k + 1]) for k in range(job.x.shape[1])]
+    lanes = [Lane(name, parts if name == lane.name else [], (0.0, 0.0), Random(0)) for name in LANES]
+    await reset(dut)
+    await run(dut, lanes)
+    (again,) = [each for each in lanes if each.name == lane.name]
+    wrong = [
+        each.job.x.shape[1] - 1 for each in again.wrong_codes() if (each.row, each.column) == (row, column)
+    ]
+    return Mismatch(
+        instance=lane.name,
+        column=column,
+        port="results__payload",
+        lsb=column * number.code_bits,
+        time_ns=lane.time_ns(code),
+        place={"m": row, "n": column, "k": min(wrong, default=None)},
+        got=got,
+        wanted=wanted,
+        number=number.name,
+        what=f"seed {PARAMETERS['seed']}, {job.describe(row, column)}",
+        signals=mac_signals(job.config),
+    )
 
 
 @cocotb.test()
@@ -141,7 +206,7 @@ async def every_result_matches_golden(dut, send: float, take: float):
     ]
     await start(dut)
     await run(dut, lanes)
-    check(lanes)
+    await check(dut, lanes)
     tame = {
         LANES[lane.name].config
         for lane in lanes
@@ -166,7 +231,7 @@ async def reset_leaves_no_residue(dut):
         await run(dut, before, cycles=rng.randint(1, 80))
         await reset(dut)
         await run(dut, after)
-        check(after)
+        await check(dut, after)
 
 
 @cocotb.test()

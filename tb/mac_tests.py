@@ -10,10 +10,12 @@ import cocotb
 import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge
+from cocotb.utils import get_sim_time
 
 from golden.config import MacConfig
 from golden.stimulus import MacVectors, mac_vectors
 from tb.bank import Port, pack_words, unpack_words
+from tb.mismatch import PERIOD_NS, Mismatch, MismatchError, mac_signals
 
 PARAMETERS = json.loads(Path(os.environ["TB_PARAMETERS"]).read_text())
 
@@ -46,6 +48,8 @@ class Lane:
         self.cycle = np.flatnonzero(self.enabled)[: self.steps]  # of each step
         self.rng = rng
         self.acc_events = rng.integers(0, 4, len(self.vectors))
+        self.mismatch: Mismatch | None = None  #: The first wrong result that :meth:`check` has found.
+        self.began_ns = 0  #: Time of the first cycle in the simulation.
 
     def inputs(self, cycles: int) -> dict[str, np.ndarray]:
         """Values of every input port, cycle by cycle."""
@@ -89,15 +93,35 @@ class Lane:
         i, got = index[cycles[0]], results[cycles[0]]
         given = self.offsets | {"product_word": v.product_word, "acc_word": v.acc_word}
         given = ", ".join(f"{name}={values[i]}" for name, values in given.items() if values is not None)
-        return (
+        text = (
             f"{self.about['config']} hardwired={self.about['hardwired']} stages={self.about['stages']} "
             f"seed={self.seed}: {len(cycles)} cycles differ, first vector {i}: x={v.x[i]:#x} w={v.w[i]:#x} "
             f"acc={v.acc[i]:#x} {given}: {port} is {got:#x}, golden gives {wanted[i]:#x}"
         )
+        if port == "result":
+            self.mismatch = Mismatch(
+                instance=self.name,
+                column=None,
+                port=port,
+                lsb=0,
+                time_ns=self.began_ns + int(cycles[0] + 1) * PERIOD_NS,
+                place={"vector": int(i)},
+                got=int(got),
+                wanted=int(wanted[i]),
+                number=self.config.accumulator.format.name,
+                what=text,
+                signals=mac_signals(self.config),
+            )
+        return text
 
 
 async def differences(dut) -> dict[str, str | None]:
     """The first difference from golden of every lane."""
+    return {lane.name: text for lane, text in (await look(dut)).items()}
+
+
+async def look(dut) -> dict[Lane, str | None]:
+    """Run all lanes; what is wrong with each."""
     seed = PARAMETERS["seed"]
     lanes = [Lane(name, seed + i) for i, name in enumerate(PARAMETERS["lanes"])]
     in_ports = [Port(*port) for port in PARAMETERS["in_ports"]]
@@ -109,8 +133,10 @@ async def differences(dut) -> dict[str, str | None]:
         assert not missing, f"{lane.about['config']} seed={lane.seed}: no vector hits {missing}"
         values |= {(lane.name, port): array for port, array in lane.inputs(cycles).items()}
 
-    Clock(dut.clk, 10, "ns").start()
+    Clock(dut.clk, PERIOD_NS, "ns").start()
     await FallingEdge(dut.clk)
+    for lane in lanes:
+        lane.began_ns = int(get_sim_time("ns"))
     outputs = []
     for word in pack_words(in_ports, values, cycles):
         dut.inputs.value = word
@@ -120,10 +146,13 @@ async def differences(dut) -> dict[str, str | None]:
     ports = {lane.name: {} for lane in lanes}
     for (lane, port), values in results.items():
         ports[lane][port] = values
-    return {lane.name: lane.check(ports[lane.name]) for lane in lanes}
+    return {lane: lane.check(ports[lane.name]) for lane in lanes}
 
 
 @cocotb.test()
 async def every_vector_matches_golden(dut):
-    wrong = [text for text in (await differences(dut)).values() if text]
-    assert not wrong, "\n".join(wrong)
+    wrong = {lane: text for lane, text in (await look(dut)).items() if text}
+    found = [lane.mismatch for lane in wrong if lane.mismatch is not None]
+    if found:
+        raise MismatchError(min(found, key=lambda mismatch: mismatch.time_ns))
+    assert not wrong, "\n".join(wrong.values())

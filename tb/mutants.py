@@ -4,36 +4,22 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.machinery import PathFinder, SourceFileLoader
 from types import ModuleType
 
-__all__ = ["ARRAY_MUTANTS", "MAC_MUTANTS", "Mutant"]
+__all__ = ["ARRAY_MUTANTS", "MAC_MUTANTS", "ChangedModule", "Mutant"]
 
 
-class _ChangedSource(SourceFileLoader):
-    """Loads a module with one line changed, never from a cached compilation."""
+class ChangedModule:
+    """A module of ``hw`` that is loaded from another text than its file's."""
 
-    old: str
-    new: str
-
-    def get_code(self, fullname: str):
-        text = self.get_data(self.path).decode()
-        if text.count(self.old) != 1:
-            raise ValueError(f"{fullname} has {text.count(self.old)} places that read {self.old!r}, not one")
-        return compile(text.replace(self.old, self.new), self.path, "exec")
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """A line of the hardware's source replaced by another, and the configuration it is shown with."""
-
-    name: str
-    config: str  #: A name that :func:`golden.catalog.find` knows.
     module: str
-    old: str
-    new: str
-    shape: tuple[int, int, int, int] = (2, 2, 0, 4)  #: Rows, columns, stages, depth; a MAC has stages only.
+
+    def changed(self, text: str) -> str:
+        """What is read in place of the file's ``text``."""
+        raise NotImplementedError
 
     def load(self, module: str) -> ModuleType:
         """``module``, imported afresh with everything of ``hw`` that it imports."""
@@ -53,8 +39,36 @@ class Mutant:
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         spec.loader = _ChangedSource(fullname, spec.origin)
-        spec.loader.old, spec.loader.new = self.old, self.new
+        spec.loader.change = self.changed
         return spec
+
+
+class _ChangedSource(SourceFileLoader):
+    """Loads a module from changed text, never from a cached compilation."""
+
+    change: Callable[[str], str]
+
+    def get_code(self, fullname: str):
+        return compile(self.change(self.get_data(self.path).decode()), self.path, "exec")
+
+
+@dataclass(frozen=True)
+class Mutant(ChangedModule):
+    """A line of the hardware's source replaced by another, and the configuration it is shown with."""
+
+    name: str
+    config: str  #: A name that :func:`golden.catalog.find` knows.
+    module: str
+    old: str
+    new: str
+    shape: tuple[int, int, int, int] = (2, 2, 0, 4)  #: Rows, columns, stages, depth; a MAC has stages only.
+
+    def changed(self, text: str) -> str:
+        if text.count(self.old) != 1:
+            raise ValueError(
+                f"{self.module} has {text.count(self.old)} places that read {self.old!r}, not one"
+            )
+        return text.replace(self.old, self.new)
 
 
 _SUBNORMAL = "e3m4s_e3m4_p_e4m7sb12_rne_a_e4m7sb10_rne_c16"

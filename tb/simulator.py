@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import importlib.metadata
@@ -12,8 +13,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 import cocotb_tools.config
@@ -21,33 +23,100 @@ import cocotb_tools.runner
 
 from hw.verilator_env import ToolMissingError, tool_versions, verilator_environment
 
-__all__ = ["WAVES", "SimulationError", "build", "build_program", "find_tools", "run", "run_folder"]
+__all__ = [
+    "MISMATCH",
+    "WAVES",
+    "Failure",
+    "SimulationError",
+    "build",
+    "build_program",
+    "find_tools",
+    "run",
+    "run_folder",
+]
 
+MISMATCH = "mismatch.json"  #: In the folder of a run: where it first differs from golden, if it says so.
 BUILDS = Path(__file__).resolve().parents[1] / "build" / "tb"
 
 #: Options that write a trace, by file format. FST needs the headers of liblz4 (package liblz4-dev).
 WAVES = {"vcd": ("--trace-structs",), "fst": ("--trace-fst", "--trace-structs")}
 
 _OPTIONS = ("--x-initial", "unique", "-Wno-lint", "-Wno-fatal", "-O3")  # hw.generate's tests do the linting
-_MAKE_OPTIONS = ("OPT_FAST=-O1",)  # testbenches wait for Python, not for the design: compile fast
+_MAKE_OPTIONS = ("OPT_FAST=-O0",)  # testbenches wait for Python, not for the design: compile fast
 
 
 class SimulationError(AssertionError):
     """A build that failed, a failing testbench, or none that ran."""
+
+    def __init__(self, message: str, failures: Sequence[Failure] = ()):
+        super().__init__(message)
+        self.failures = tuple(failures)  #: Tests that failed, in the order in which they ran.
+
+
+class Failure(NamedTuple):
+    """A test in the simulator that failed."""
+
+    test: str  #: Its full name.
+    start_ns: float  #: When it began, in the simulation.
+    end_ns: float
+
+
+#: The line of cocotb's main program that writes a trace, and what it becomes: only in a window.
+_DUMP = (
+    "        if (tfp) {\n            tfp->dump(",
+    "        if (tfp && in_window()) {\n            tfp->dump(",
+)
+_WINDOW = """
+#include <stdlib.h>
+static bool in_window() {
+    static const char *const from = getenv("TB_TRACE_FROM"), *const to = getenv("TB_TRACE_TO");
+    return (!from || main_time >= strtoull(from, 0, 10)) && (!to || main_time <= strtoull(to, 0, 10));
+}
+
+int main("""
+_STEPS_IN_NS = 1000  # of simulation: Verilator's timescale is 1 ps
 
 
 class _Runner(cocotb_tools.runner.Verilator):
     """cocotb's runner, without making every signal public: ports are all that a testbench needs.
 
     Public signals keep Verilator from optimising: large designs compile and run several times slower.
+    Where waves are written, a window of time can be chosen. Verilator's own classes, the same in every
+    program, are taken from ``runtime``, once they are there.
     """
+
+    def __init__(self, runtime: Path):
+        super().__init__()
+        self._runtime = runtime
+
+    def build(self, *, build_dir: Path, **options) -> None:
+        super().build(build_dir=build_dir, **options)
+        if not self._runtime.is_dir():
+            with tempfile.TemporaryDirectory(dir=BUILDS, prefix="runtime-") as scratch:
+                kept = Path(scratch, "kept")
+                kept.mkdir()
+                for compiled in build_dir.glob("verilated*.o"):
+                    shutil.copy(compiled, kept)
+                with contextlib.suppress(OSError):  # another process was faster
+                    kept.rename(self._runtime)
 
     def _build_command(self) -> list[list[str]]:
         verilate, make = super()._build_command()
         if "--public-flat-rw" in verilate:
             at = verilate.index("--public-flat-rw")
             verilate[at : at + 1] = ["--public-depth", "1"]
-        return [verilate, [*make, *_MAKE_OPTIONS]]
+        if self.waves:
+            (at,) = [i for i, each in enumerate(verilate) if each.endswith("verilator.cpp")]
+            program = Path(verilate[at]).read_text()
+            if program.count(_DUMP[0]) != 1 or program.count("\nint main(") != 1:
+                raise SimulationError(
+                    "cocotb's main program is not the one known here; use the pinned version"
+                )
+            verilate[at] = str(Path(self.build_dir, "main.cpp").resolve())
+            Path(verilate[at]).write_text(program.replace(*_DUMP).replace("\nint main(", _WINDOW))
+        # Copied after the makefile has been written: make takes them for newer.
+        compiled = [["cp", *map(str, self._runtime.glob("*.o")), str(self.build_dir)]]
+        return [verilate, *(compiled if self._runtime.is_dir() else []), [*make, *_MAKE_OPTIONS]]
 
 
 def find_tools() -> None:
@@ -77,7 +146,8 @@ def build(verilog: str, name: str, *, waves: str | None) -> Path:
     options = _OPTIONS + (WAVES[waves] if waves else ())
 
     def compile_in(scratch: Path, source: Path, log: Path) -> None:
-        _Runner().build(
+        runtime = BUILDS / f"runtime-{waves or 'plain'}-{_key('', options)}"
+        _Runner(runtime).build(
             sources=[source],
             hdl_toplevel=name,
             build_dir=scratch,
@@ -86,7 +156,7 @@ def build(verilog: str, name: str, *, waves: str | None) -> Path:
             log_file=log,
         )
 
-    return _kept_build(verilog, name, options, compile_in)
+    return _kept_build(verilog, name, options + ((_WINDOW,) if waves else ()), compile_in)
 
 
 def build_program(verilog: str, name: str) -> Path:
@@ -148,19 +218,35 @@ def _compile(verilog: str, name: str, folder: Path, compile_in: Callable[[Path, 
         finished.rename(folder)
 
 
-def run(folder: Path, name: str, module: str, parameters: dict, run_dir: Path, *, waves: str | None) -> None:
+def run(
+    folder: Path,
+    name: str,
+    module: str,
+    parameters: dict,
+    run_dir: Path,
+    *,
+    waves: str | None,
+    only: str | None = None,
+    window_ns: tuple[int, int] | None = None,
+) -> None:
     """Run the cocotb tests of ``module`` on what :func:`build` left in ``folder``.
 
-    They find ``parameters`` as a JSON file at ``$TB_PARAMETERS``. Memories start with random contents.
-    Raises :class:`SimulationError` with the messages of failing tests, or if no test ran.
+    They find ``parameters`` as a JSON file at ``$TB_PARAMETERS``, and may leave the first difference from
+    golden at ``$TB_MISMATCH``. Memories start with random contents, always the same. ``only`` is the full
+    name of one test; waves are written in the window, if there is one. Raises :class:`SimulationError` with
+    the messages of failing tests, or if no test ran.
     """
     shutil.rmtree(run_dir, ignore_errors=True)
     run_dir.mkdir(parents=True)
     parameter_file, log, results = (run_dir / each for each in ("parameters.json", "run.log", "results.xml"))
     parameter_file.write_text(json.dumps(parameters))
+    environment = {"TB_PARAMETERS": str(parameter_file), "TB_MISMATCH": str(run_dir / MISMATCH)}
+    if window_ns is not None:
+        steps = (str(max(0, end) * _STEPS_IN_NS) for end in window_ns)
+        environment |= dict(zip(("TB_TRACE_FROM", "TB_TRACE_TO"), steps, strict=True))
     stopped = None
     try:
-        _Runner().test(
+        _Runner(folder).test(
             hdl_toplevel=name,
             hdl_toplevel_lang="verilog",
             test_module=module,
@@ -168,20 +254,25 @@ def run(folder: Path, name: str, module: str, parameters: dict, run_dir: Path, *
             test_dir=run_dir,
             test_args=["+verilator+rand+reset+2", "+verilator+seed+1"],
             waves=waves is not None,
-            extra_env={"TB_PARAMETERS": str(parameter_file)},
+            extra_env=environment,
+            test_filter=None if only is None else f"^{re.escape(only)}$",
             results_xml=str(results),
             log_file=log,
         )
     except (SystemExit, RuntimeError) as error:
         stopped = error
     cases = list(ElementTree.parse(results).getroot().iter("testcase")) if results.is_file() else []
-    failures = [
-        f"{case.get('classname')}.{case.get('name')}: {failure.get('message', '')}{failure.text or ''}"
-        for case in cases
-        for failure in (*case.iter("failure"), *case.iter("error"))
-    ]
+    failures, texts = [], []
+    for case in cases:
+        found = [*case.iter("failure"), *case.iter("error")]
+        if found:
+            times = {each.get("name"): each.get("value") for each in case.iter("property")}
+            test = f"{case.get('classname')}.{case.get('name')}"
+            failures.append(Failure(test, *(float(times[f"sim_time_{end}"]) for end in ("start", "stop"))))
+            texts += [f"{test}: {each.get('message', '')}{each.text or ''}" for each in found]
     if failures:
-        raise SimulationError("\n".join(failures) + (f"\nwaves: {run_dir}/dump.{waves}" if waves else ""))
+        dump = f"\nwaves: {run_dir}/dump.{waves}" if waves else ""
+        raise SimulationError("\n".join(texts) + dump, failures)
     if stopped is not None or not cases:
         raise SimulationError(
             f"{name} ran no test of {module} to its end ({stopped or 'none was found'})\n{_tail(log)}"
