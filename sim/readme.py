@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / "docs" / "results"
 README = ROOT / "README.md"
 HARDWARE_RUNS = "hardware-runs.json"
+VERIFICATION = "verification.json"
 
 #: Rows that are quoted; the report has all.
 _LABELS = (
@@ -70,6 +71,18 @@ def hardware_block(results: dict) -> str:
     return f"{paragraph(results)}\n"
 
 
+def verification_block(results: dict) -> str:
+    """What stands between the marks of the proof."""
+    rows = results["rows"]
+    compared, differ = (sum(row[key] for row in rows) for key in ("compared", "differences"))
+    macs = sum(row["details"].get("macs", 0) for row in rows if row["method"] == "array")
+    methods = len({row["method"] for row in rows})
+    return (
+        f"{len(rows)} rows by {methods} methods, {compared:,} comparisons, of which {differ:,} differ; among "
+        f"them {macs:,} multiply-accumulates of whole products through arrays.\n"
+    )
+
+
 def marks(subject: str, file: str) -> tuple[str, str]:
     """The lines between which a page quotes a results file."""
     written = f"Written by python -m sim.readme from docs/results/{file}."
@@ -80,6 +93,7 @@ def marks(subject: str, file: str) -> tuple[str, str]:
 QUOTES = (
     ("results.json", "results", block),
     (HARDWARE_RUNS, "hardware runs", hardware_block),
+    (VERIFICATION, "verification", verification_block),
 )
 
 
