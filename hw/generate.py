@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -107,7 +108,10 @@ def main(arguments: list[str] | None = None) -> int:
     command = parser()
     options: argparse.Namespace = command.parse_args(arguments)
     if options.list:
-        print(_list(as_json=options.json))
+        try:
+            print(_list(as_json=options.json), flush=True)
+        except BrokenPipeError:  # whoever reads has seen enough; the interpreter flushes once more at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     try:
         wanted = design(options)

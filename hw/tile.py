@@ -21,7 +21,7 @@ from hw.axi import (
 from hw.output_pipeline import OutputChannels, OutputPipeline
 from hw.register_file import RegisterFile
 from hw.registers import key_names, register_map
-from hw.tile_control import ChunkCounter, TileControl, saturating_count
+from hw.tile_control import ERRORS, ChunkCounter, TileControl, saturating_count
 from hw.tile_walk import BeatWalk, BlockWalk
 
 __all__ = ["Tile"]
@@ -119,15 +119,7 @@ class Tile(wiring.Component):
             file.unset_status_done.eq(control.begins),
         ]
         errors = []
-        for name in (
-            "start_busy",
-            "start_halted",
-            "bad_m",
-            "bad_n",
-            "bad_k",
-            "weights_last",
-            "activations_last",
-        ):
+        for name in ERRORS:
             m.d.comb += getattr(file, f"set_status_{name}").eq(getattr(control, name))
             errors.append(getattr(file, f"status_{name}"))
         m.d.comb += file.status_error.eq(Cat(errors).any())

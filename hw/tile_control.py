@@ -10,9 +10,12 @@ from golden.config import ArrayConfig
 from golden.tile import DIMENSION_BITS, TileConfig
 from hw.array import K_BITS
 
-__all__ = ["COUNT_BITS", "ChunkCounter", "TileControl", "saturating_count"]
+__all__ = ["COUNT_BITS", "ERRORS", "ChunkCounter", "TileControl", "saturating_count"]
 
 COUNT_BITS = 32
+
+#: Outputs of the control, and fields of the register STATUS.
+ERRORS = ("start_busy", "start_halted", "bad_m", "bad_n", "bad_k", "weights_last", "activations_last")
 
 
 class TileControl(wiring.Component):
@@ -50,15 +53,6 @@ class TileControl(wiring.Component):
 
     def __init__(self, config: TileConfig):
         self.config = config
-        errors = (
-            "start_busy",
-            "start_halted",
-            "bad_m",
-            "bad_n",
-            "bad_k",
-            "weights_last",
-            "activations_last",
-        )
         super().__init__(
             {
                 "start": In(1),
@@ -75,7 +69,7 @@ class TileControl(wiring.Component):
                 "done": Out(1),
                 "flush": Out(1),
             }
-            | {error: Out(1) for error in errors}
+            | {error: Out(1) for error in ERRORS}
         )
 
     def elaborate(self, platform):
