@@ -70,8 +70,8 @@ def matmul_codes(
     random: RandomWords = FIRST_WORDS,
 ) -> Tensor:
     """:func:`matmul` with results as int64 codes of the outer accumulator."""
-    x, w, shape = _operands(a, b, config, order)
-    words = _words(random, shape, a.device)
+    x, w, shape = unpacked_operands(a, b, config, order)
+    words = words_of(random, shape, a.device)
     return torch.zeros(shape, dtype=torch.int64, device=a.device) + arith.dot(x, w, config, words)
 
 
@@ -83,8 +83,8 @@ def events(
     random: RandomWords = FIRST_WORDS,
 ) -> Events:
     """Count what overflowed, underflowed and was swamped in :func:`matmul` of the same arguments."""
-    x, w, shape = _operands(a, b, config, order)
-    words = _words(random, shape, a.device)
+    x, w, shape = unpacked_operands(a, b, config, order)
+    words = words_of(random, shape, a.device)
     product, inner, outer = _Counter(shape), _Counter(shape), _Counter(shape)
     out = 0
     for chunk, indices in enumerate(arith.chunks(len(x), config.chunk_size)):
@@ -118,7 +118,7 @@ def check_order(order: Tensor, length: int, columns: int) -> None:
         raise ValueError(f"order is not a permutation of 0 to {length - 1} (in each column)")
 
 
-def _operands(
+def unpacked_operands(
     a: Tensor, b: Tensor, config: MacConfig, order: Tensor | None
 ) -> tuple[Sequence[Tensor], Sequence[Tensor], tuple[int, ...]]:
     """Codes of both operands, step by step: they broadcast to the shape of the output."""
@@ -139,7 +139,7 @@ def _operands(
     return x_steps, w_steps, shape
 
 
-def _words(random: RandomWords, shape: tuple[int, ...], device: torch.device) -> arith.Words:
+def words_of(random: RandomWords, shape: tuple[int, ...], device: torch.device) -> arith.Words:
     """Random words by output: rows count on from one matrix of a batch to the next, columns do not."""
     *batch, rows, columns = shape
     m = torch.arange(math.prod(batch) * rows, device=device).reshape(*batch, rows, 1)

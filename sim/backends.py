@@ -14,9 +14,10 @@ from torch import Tensor
 from golden import accumulate as golden
 from golden.accumulate import FIRST_WORDS, Events
 from golden.config import ConfigError, MacConfig
+from golden.gradients import GradientRule, masks
 from golden.random_words import RandomWords
-from sim.kernels import product
-from sim.kernels.geometry import Conv2dGeometry, output_size, patches
+from sim.kernels import backward, product
+from sim.kernels.geometry import Conv2dGeometry, output_size, patches, unpatched
 from sim.kernels.plan import explain
 from sim.kernels.product import Statistics, merge_events
 
@@ -110,6 +111,63 @@ class Backend(ABC):
             order,
         )
         return values, merge_events(parts)
+
+    def gradient_masks(
+        self,
+        a: Tensor,
+        b: Tensor,
+        config: MacConfig,
+        rule: GradientRule,
+        order: Tensor | None = None,
+        random: RandomWords = FIRST_WORDS,
+    ) -> Tensor:
+        """:func:`golden.gradients.masks`: bool [..., m, n, k], all of them in memory."""
+        return masks(a, b, config, rule, order, random)
+
+    def matmul_backward(
+        self,
+        grad: Tensor,
+        a: Tensor,
+        b: Tensor,
+        config: MacConfig,
+        rule: GradientRule,
+        order: Tensor | None = None,
+        random: RandomWords = FIRST_WORDS,
+    ) -> tuple[Tensor, Tensor]:
+        """Gradients of a and b, float32, from the gradient of the result of ``matmul``.
+
+        float32 sums, in any order, of the terms that :func:`golden.gradients.masks` keeps.
+        """
+        kept = self.gradient_masks(a, b, config, rule, order, random)
+        grad, left, right = grad.float(), a.float(), b.float()
+        of_a = torch.einsum("...mn,...mnk,...kn->...mk", grad, kept.float(), right)
+        of_b = torch.einsum("...mn,...mnk,...mk->...kn", grad, kept.float(), left)
+        return of_a.sum_to_size(a.shape), of_b.sum_to_size(b.shape)
+
+    def conv2d_backward(
+        self,
+        grad: Tensor,
+        images: Tensor,
+        weight: Tensor,
+        config: MacConfig,
+        geometry: Conv2dGeometry,
+        rule: GradientRule,
+        order: Tensor | None = None,
+        random: RandomWords = FIRST_WORDS,
+    ) -> tuple[Tensor, Tensor]:
+        """Gradients of images and weight, float32, from that of the result of ``conv2d``."""
+        rows = []
+
+        def matmul(a: Tensor, b: Tensor, order: Tensor | None) -> tuple[Tensor, None]:
+            columns = slice(len(rows) * b.shape[1], (len(rows) + 1) * b.shape[1])
+            of_result = grad[:, columns].transpose(0, 1).flatten(1).t()
+            rows.append(self.matmul_backward(of_result, a, b, config, rule, order, random))
+            return of_result, None
+
+        self._conv2d(matmul, images, weight, config, geometry, order)
+        of_images = [unpatched(of_a, images.shape, weight.shape[2:], geometry) for of_a, _ in rows]
+        of_weight = [of_b.t().unflatten(1, weight.shape[1:]) for _, of_b in rows]
+        return torch.cat(of_images, dim=1), torch.cat(of_weight)
 
     @staticmethod
     def _conv2d(
@@ -241,6 +299,45 @@ class CpuBackend(Backend):
     ) -> tuple[Tensor, Events]:
         values, statistics = self.conv2d_statistics(images, weight, config, geometry, order, random)
         return values, statistics.events
+
+    def gradient_masks(
+        self,
+        a: Tensor,
+        b: Tensor,
+        config: MacConfig,
+        rule: GradientRule,
+        order: Tensor | None = None,
+        random: RandomWords = FIRST_WORDS,
+    ) -> Tensor:
+        _check_order(order, b)
+        return backward.product_masks(a, b, config, rule, order, random)
+
+    def matmul_backward(
+        self,
+        grad: Tensor,
+        a: Tensor,
+        b: Tensor,
+        config: MacConfig,
+        rule: GradientRule,
+        order: Tensor | None = None,
+        random: RandomWords = FIRST_WORDS,
+    ) -> tuple[Tensor, Tensor]:
+        _check_order(order, b)
+        return backward.multiply_backward(grad, a, b, config, rule, order, random)
+
+    def conv2d_backward(
+        self,
+        grad: Tensor,
+        images: Tensor,
+        weight: Tensor,
+        config: MacConfig,
+        geometry: Conv2dGeometry,
+        rule: GradientRule,
+        order: Tensor | None = None,
+        random: RandomWords = FIRST_WORDS,
+    ) -> tuple[Tensor, Tensor]:
+        _check_order(order, weight.flatten(1).t())
+        return backward.convolve_backward(grad, images, weight, config, geometry, rule, order, random)
 
     @staticmethod
     def explain(config: MacConfig, length: int, x: float | None = None, w: float | None = None) -> str:

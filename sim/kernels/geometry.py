@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["Conv2dGeometry", "output_size", "patches"]
+__all__ = ["Conv2dGeometry", "output_size", "patches", "unpatched"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,3 +36,21 @@ def patches(images: Tensor, kernel: tuple[int, int], geometry: Conv2dGeometry) -
         images, kernel, dilation=geometry.dilation, padding=geometry.padding, stride=geometry.stride
     )
     return unfolded.transpose(0, 1).flatten(1).t()
+
+
+def unpatched(
+    rows: Tensor, images: tuple[int, ...], kernel: tuple[int, int], geometry: Conv2dGeometry
+) -> Tensor:
+    """Patches added up where :func:`patches` took them from: [i * h' * w', c * kh * kw] -> [i, c, h, w].
+
+    ``images``: the shape of the images, of whose channels these may be one group.
+    """
+    unfolded = rows.t().unflatten(1, (images[0], -1)).transpose(0, 1)
+    return functional.fold(
+        unfolded,
+        images[2:],
+        kernel,
+        dilation=geometry.dilation,
+        padding=geometry.padding,
+        stride=geometry.stride,
+    )

@@ -12,7 +12,17 @@ from pathlib import Path
 
 from golden.config import ConfigError
 
-__all__ = ["Extent", "Job", "LaneStep", "Operand", "Step", "call", "default_mode", "instruction_sets"]
+__all__ = [
+    "Extent",
+    "Gradient",
+    "Job",
+    "LaneStep",
+    "Operand",
+    "Step",
+    "call",
+    "default_mode",
+    "instruction_sets",
+]
 
 
 class Step(Structure):
@@ -64,6 +74,17 @@ class Job(Structure):
         *((name, Step) for name in ("product", "inner", "outer")),
         *((name, LaneStep) for name in ("lane_product", "lane_inner", "lane_outer")),
         *((name, c_void_p) for name in ("counts", "low", "high")),
+    )
+
+
+class Gradient(Structure):
+    """``fmaq_gradient``: what the gradients of a job's operands take beside it."""
+
+    _fields_ = (
+        *((name, c_int32) for name in ("difference", "recursive")),
+        ("threshold", c_double),
+        *((name, c_void_p) for name in ("of_out", "of_x", "of_w", "masks")),
+        *((name, c_void_p) for name in ("x_k", "w_k", "place", "index")),
     )
 
 
@@ -134,6 +155,7 @@ def _function(name: str, isa: str):
     function.restype = ctypes.c_int
     function.argtypes = {
         "run": (POINTER(Job),),
+        "backward": (POINTER(Job), POINTER(Gradient)),
         "inspect": (POINTER(Operand), POINTER(Extent)),
         "quantize": (POINTER(Operand), c_void_p),
     }[name]
@@ -141,5 +163,5 @@ def _function(name: str, isa: str):
 
 
 def call(name: str, *arguments, isa: str | None = None) -> int:
-    """Call ``run``, ``inspect`` or ``quantize`` of an instruction set, the widest unless one is named."""
+    """Call ``run``, ``backward``, ``inspect`` or ``quantize`` of an instruction set, by default the best."""
     return _function(name, isa or instruction_sets()[0])(*arguments)

@@ -3,13 +3,16 @@
 #include <cstdint>
 #include <cstring>
 
+#include "backward_images.h"
 #include "job.h"
+#include "mark_scalar.h"
 #include "operands.h"
 #include "scalar.h"
 
 #if defined(__AVX2__)
 #define FMAQ_VECTORS 1
 #include "lanes.h"
+#include "mark_lanes.h"
 #include "short.h"
 #endif
 
@@ -44,6 +47,22 @@ int run(const fmaq_job& job) {
     return job.path == 0 ? run_scalar(job) : 3;
 }
 
+template <class M>
+int backward_by(const fmaq_job& job, const fmaq_gradient& g) {
+    return job.planes ? images_backward<M>(job, g) : matrices_backward<M>(job, g);
+}
+
+int backward(const fmaq_job& job, const fmaq_gradient& g) {
+    Mode mode(Mode::DEFAULT);
+#if FMAQ_VECTORS
+    switch (job.path) {
+        case 1: return backward_by<LaneMarks<Single>>(job, g);
+        case 2: return backward_by<LaneMarks<Double>>(job, g);
+    }
+#endif
+    return job.path == 0 ? backward_by<ScalarMarks>(job, g) : 3;
+}
+
 }  // namespace
 }  // namespace fmaq
 
@@ -63,6 +82,14 @@ extern "C" uint64_t fmaq_set_mode(uint64_t wanted, int to_default) {
 #else
     return wanted;
 #endif
+}
+
+// Bytes of the structures that sim/kernels/library.py mirrors.
+extern "C" int64_t fmaq_bytes(const char* name) {
+    if (!std::strcmp(name, "job")) return sizeof(fmaq_job);
+    if (!std::strcmp(name, "gradient")) return sizeof(fmaq_gradient);
+    if (!std::strcmp(name, "operand")) return sizeof(fmaq_operand);
+    return !std::strcmp(name, "extent") ? static_cast<int64_t>(sizeof(fmaq_extent)) : -1;
 }
 
 // Whether this machine runs what was compiled as fmaq_run_NAME.
@@ -93,6 +120,11 @@ extern "C" {
 
 // 0: done; 1: a result has more than 53 significant bits; 2: out of memory; 3: not built for this machine.
 int FMAQ_NAME(fmaq_run_, FMAQ_ISA)(const fmaq_job* job) { return fmaq::run(*job); }
+
+// Gradients of the operands of such a job, or masks: see marks.h. The same codes; 1 where a difference is too long.
+int FMAQ_NAME(fmaq_backward_, FMAQ_ISA)(const fmaq_job* job, const fmaq_gradient* gradient) {
+    return fmaq::backward(*job, *gradient);
+}
 
 int FMAQ_NAME(fmaq_inspect_, FMAQ_ISA)(const fmaq_operand* operand, fmaq_extent* extent) {
     fmaq::Mode mode(fmaq::Mode::DEFAULT);

@@ -43,7 +43,7 @@ struct Step {
         has_scale = s.scale != 1;
         scale = L::set(static_cast<typename L::T>(s.scale));
         sat = !is_fixed && s.maximum < __builtin_inf();
-        max = L::set(static_cast<typename L::T>(sat ? s.maximum : 0));
+        max = L::set(sat ? static_cast<typename L::T>(s.maximum) : std::numeric_limits<typename L::T>::infinity());
         smallest = L::set(static_cast<typename L::T>(s.smallest));
         min_normal = L::set(static_cast<typename L::T>(s.min_normal));
         factor = L::set(static_cast<typename L::T>(s.guard ? __builtin_ldexp(1, stored - s.man_bits - s.guard_bits) : 1));

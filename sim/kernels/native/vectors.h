@@ -78,6 +78,24 @@ struct Single {
         return f(_mm512_sra_epi32(_mm512_sll_epi32(i(a), unused), unused));
     }
     // Lanes as an integer of so many bits, from the lowest: a != b, a > b.
+    static uint32_t same(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+    static uint32_t same_fixed(V a, V b) { return _mm512_cmpeq_epi32_mask(i(a), i(b)); }
+    // Lanes with |a - b| <= threshold * |addend * scale|, each side rounded to nearest in double precision.
+    static constexpr bool DOUBLES = true;
+    static uint32_t small_changes(V a, V b, V addend, double scale, double threshold) {
+        constexpr int NEAREST = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+        uint32_t lanes = 0;
+        for (int half = 0; half < 2; half++) {
+            const auto part = [&](V v) {
+                return _mm512_cvtps_pd(half ? _mm512_extractf32x8_ps(v, 1) : _mm512_castps512_ps256(v));
+            };
+            const __m512d change = _mm512_sub_round_pd(part(a), part(b), NEAREST);
+            const __m512d exact = _mm512_mul_pd(_mm512_abs_pd(part(addend)), _mm512_set1_pd(scale));
+            const __m512d least = _mm512_mul_round_pd(exact, _mm512_set1_pd(threshold), NEAREST);
+            lanes |= static_cast<uint32_t>(_mm512_cmp_pd_mask(_mm512_abs_pd(change), least, _CMP_LE_OQ)) << 8 * half;
+        }
+        return lanes;
+    }
     static uint32_t differ(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_NEQ_UQ); }
     static uint32_t above(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
     static uint32_t differ_fixed(V a, V b) { return _mm512_cmpneq_epi32_mask(i(a), i(b)); }
@@ -147,6 +165,17 @@ struct Double {
         const V half = mul(modulus, set(0.5));
         const V turns = whole<_MM_FROUND_TO_NEG_INF>(_mm512_div_pd(add(a, half), modulus));
         return sub(a, mul(turns, modulus));
+    }
+    static uint32_t same(V a, V b) { return _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ); }
+    static uint32_t same_fixed(V a, V b) { return same(a, b); }
+    static constexpr bool DOUBLES = true;
+    static uint32_t small_changes(V a, V b, V addend, double scale, double threshold) {
+        constexpr int NEAREST = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+        const V up = set(0x1p512);  // far from where the processor flushes
+        const V change = _mm512_sub_round_pd(mul(a, up), mul(b, up), NEAREST);
+        const V exact = mul(mul(abs(addend), up), set(scale));
+        const V least = _mm512_mul_round_pd(exact, set(threshold), NEAREST);
+        return _mm512_cmp_pd_mask(abs(change), least, _CMP_LE_OQ);
     }
     static uint32_t differ(V a, V b) { return _mm512_cmp_pd_mask(a, b, _CMP_NEQ_UQ); }
     static uint32_t above(V a, V b) { return _mm512_cmp_pd_mask(a, b, _CMP_GT_OQ); }
@@ -278,6 +307,9 @@ struct Single {
         return f(_mm256_sra_epi32(_mm256_sll_epi32(i(a), unused), unused));
     }
     static uint32_t bits(V mask) { return static_cast<uint32_t>(_mm256_movemask_ps(mask)); }
+    static constexpr bool DOUBLES = false;
+    static uint32_t same(V a, V b) { return bits(_mm256_cmp_ps(a, b, _CMP_EQ_OQ)); }
+    static uint32_t same_fixed(V a, V b) { return bits(f(_mm256_cmpeq_epi32(i(a), i(b)))); }
     static uint32_t differ(V a, V b) { return bits(_mm256_cmp_ps(a, b, _CMP_NEQ_UQ)); }
     static uint32_t above(V a, V b) { return bits(_mm256_cmp_ps(a, b, _CMP_GT_OQ)); }
     static uint32_t differ_fixed(V a, V b) { return bits(f(_mm256_cmpeq_epi32(i(a), i(b)))) ^ 0xff; }
@@ -341,6 +373,9 @@ struct Double {
         return sub(a, mul(turns, modulus));
     }
     static uint32_t bits(V mask) { return static_cast<uint32_t>(_mm256_movemask_pd(mask)); }
+    static constexpr bool DOUBLES = false;
+    static uint32_t same(V a, V b) { return bits(_mm256_cmp_pd(a, b, _CMP_EQ_OQ)); }
+    static uint32_t same_fixed(V a, V b) { return same(a, b); }
     static uint32_t differ(V a, V b) { return bits(_mm256_cmp_pd(a, b, _CMP_NEQ_UQ)); }
     static uint32_t above(V a, V b) { return bits(_mm256_cmp_pd(a, b, _CMP_GT_OQ)); }
     static uint32_t differ_fixed(V a, V b) { return differ(a, b); }
