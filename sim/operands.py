@@ -3,24 +3,50 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from golden.config import FloatFormat, Format, MacConfig
 from sim.kernels.product import quantize
 
-__all__ = ["LayerConfig", "bias_that_fits", "exponent_that_fits", "fit_operands", "quantize_operand"]
+__all__ = [
+    "LayerConfig",
+    "bias_that_fits",
+    "channel_scales",
+    "exponent_that_fits",
+    "fit_operands",
+    "quantize_operand",
+    "result_scale",
+    "weight_scale",
+]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LayerConfig:
     """One layer's arithmetic: tensor = scale * values of the format, for both operands."""
 
     config: MacConfig
     x_scale: float
-    w_scale: float
+    w_scale: float | Tensor  #: A tensor [n] has one for each output channel, as :func:`channel_scales` gives.
     length: int | None  #: Products in a sum, where the configuration was fitted to that; None: any number.
+
+    @property
+    def per_channel(self) -> bool:
+        """Whether output channels have scales of their own."""
+        return isinstance(self.w_scale, Tensor)
+
+    def _content(self) -> Hashable:
+        w_scale = tuple(self.w_scale.tolist()) if self.per_channel else self.w_scale
+        return self.config, self.x_scale, w_scale, self.length
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LayerConfig) and self._content() == other._content()
+
+    def __hash__(self) -> int:
+        return hash(self._content())
 
 
 def exponent_that_fits(largest: float, significand: float) -> int:
@@ -64,3 +90,27 @@ def quantize_operand(tensor: Tensor, number: Format, scale: float) -> Tensor:
     :class:`ConfigError` for NaN and infinity.
     """
     return quantize(tensor, number, scale)
+
+
+def channel_scales(weight: Tensor, number: FloatFormat) -> Tensor:
+    """For weights [n, ...] by output channel: the least power of two at which the format holds each channel.
+
+    A power of two is a change of bias, so these are biases by channel: on hardware the operands' offset stays
+    as it is and a column's results are scaled back by as much. float64 [n]; 1 for a channel of zeros.
+    """
+    largest = weight.detach().flatten(1).abs().amax(1).double().cpu().tolist()
+    exponents = [exponent_that_fits(each, number.max_value) for each in largest]
+    return torch.tensor([2.0**exponent for exponent in exponents], dtype=torch.float64)
+
+
+def weight_scale(layer: LayerConfig, *, convolution: bool) -> float | Tensor:
+    """What divides the right operand, [k, n] or a convolution's [o, c, kh, kw]."""
+    if not layer.per_channel:
+        return layer.w_scale
+    return layer.w_scale[:, None, None, None] if convolution else layer.w_scale
+
+
+def result_scale(layer: LayerConfig, *, convolution: bool) -> float | Tensor:
+    """What multiplies the result, [..., n] or a convolution's [i, o, h, w]."""
+    scale = layer.x_scale * layer.w_scale
+    return scale[:, None, None] if layer.per_channel and convolution else scale

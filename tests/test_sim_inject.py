@@ -9,8 +9,9 @@ from golden import accumulate as golden
 from golden.catalog import find
 from golden.codes import quantize_values
 from golden.config import ConfigError, FixedFormat, Rounding
-from sim.inject import _OTHER_PRODUCTS, UnreplacedProductError, accumulate, convert
+from sim.inject import UnreplacedProductError, accumulate, convert
 from sim.operands import bias_that_fits, fit_operands, quantize_operand
+from sim.product_mode import _OTHER_PRODUCTS
 
 CONFIG = find("float12")
 
