@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sim.figures import STYLE, svg_text
+
 __all__ = ["plot"]
 
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 _MARKERS = ("o", "s", "D", "^")
-_STYLE = {
-    "svg.hashsalt": "fmaq",
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e4e4e4",
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-}
 
 
 def plot(results: dict) -> str:
@@ -46,17 +35,14 @@ def plot(results: dict) -> str:
     halves = [(shapes, f"one thread, {sets[0]}")]
     if narrower:
         halves.append((by_set, f"one thread, {panels[0]['label']}"))
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         names = [_distinct(series) for series, _ in halves]
         figure = Figure(figsize=(9, 1.2 + 0.24 * sum(map(len, names)) + 0.8 * (len(halves) - 1)))
         heights = {"height_ratios": [max(1, len(each)) for each in names], "hspace": 0.3}
         grid = figure.subplots(len(halves), 1, squeeze=False, gridspec_kw=heights)[:, 0]
         for axis, (series, title), labels in zip(grid, halves, names, strict=True):
             _dots(axis, series, labels, title)
-        text = io.StringIO()
-        figure.savefig(text, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
-    svg = text.getvalue()
-    return svg[svg.index("<svg") :]
+        return svg_text(figure)
 
 
 def _distinct(series: Sequence[tuple[str, list[dict]]]) -> list[str]:

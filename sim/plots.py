@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import matplotlib
 from matplotlib.figure import Figure
 
 from hw.cost.area import PARTS
+from sim.figures import STYLE, svg_text
 
 __all__ = ["KINDS", "accuracy_against_width", "area_against_accuracy", "area_by_component"]
 
@@ -40,26 +40,6 @@ _PART_COLORS = [
 #: The first figure goes down to so many points below float32; what is worse is of no use to anybody.
 _SHOWN_LOSS = 12
 
-_STYLE = {
-    "svg.hashsalt": "fmaq",
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e4e4e4",
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-}
-
-
-def _svg(figure: Figure) -> str:
-    text = io.StringIO()
-    figure.savefig(text, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
-    svg = text.getvalue()
-    return svg[svg.index("<svg") :]
-
 
 def _family(row: dict) -> str:
     """The curve a row belongs to: all its policies, in words, without its width."""
@@ -78,7 +58,7 @@ def _family(row: dict) -> str:
 
 def accuracy_against_width(rows: Sequence[dict], tasks: Sequence[str]) -> str:
     """One panel a task: accuracy in per cent over accumulator bits, one curve a policy."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(4.6 * len(tasks), 3.8))
         axes = figure.subplots(1, len(tasks), squeeze=False)[0]
         families: dict[str, list[dict]] = {}
@@ -109,7 +89,7 @@ def accuracy_against_width(rows: Sequence[dict], tasks: Sequence[str]) -> str:
         axes[0].set_ylabel("top-1 accuracy (%)")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="center left", bbox_to_anchor=(0.92, 0.5))
-        return _svg(figure)
+        return svg_text(figure)
 
 
 def area_against_accuracy(rows: Sequence[dict], front: Sequence[dict], baseline: dict, floor: float) -> str:
@@ -117,7 +97,7 @@ def area_against_accuracy(rows: Sequence[dict], front: Sequence[dict], baseline:
 
     The left panel has all rows, the right one those that lose at most ``floor`` points.
     """
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11, 4.4))
         for axis, limit in zip(figure.subplots(1, 2), (None, floor), strict=True):
             shown = [row for row in rows if limit is None or -100 * row["difference"] <= limit]
@@ -161,12 +141,12 @@ def area_against_accuracy(rows: Sequence[dict], front: Sequence[dict], baseline:
             axis.set_title("all rows" if limit is None else f"rows that lose at most {limit:g} points")
         figure.axes[0].legend(loc="lower right", fontsize=7)
         figure.tight_layout()
-        return _svg(figure)
+        return svg_text(figure)
 
 
 def area_by_component(rows: Sequence[dict]) -> str:
     """Stacked bars of the parts mapped alone, and the flattened whole as a line across each bar."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11, 0.5 + 0.24 * len(rows)))
         axis = figure.subplots()
         places = list(range(len(rows)))[::-1]
@@ -190,4 +170,4 @@ def area_by_component(rows: Sequence[dict]) -> str:
         axis.set_xlabel("area (µm²)")
         axis.grid(axis="y", visible=False)
         axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        return _svg(figure)
+        return svg_text(figure)
