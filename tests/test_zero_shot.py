@@ -194,7 +194,7 @@ def test_a_weight_is_quantized_once_and_again_when_it_changes(monkeypatch):
         quantized.append(tuple(tensor.shape))
         return quantize_operand(tensor, *arguments)
 
-    monkeypatch.setattr(inject, "quantize_operand", counting)
+    monkeypatch.setattr(inject, "quantized", counting)
     benchmark = Toy(24)
     plan = benchmark.plan(find_rows(["float12"])[0], "cpu")
     layers = benchmark.model

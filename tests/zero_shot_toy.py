@@ -26,7 +26,7 @@ class Toy(ImageBenchmark):
         self.labels[::7] = 0
         self.n = len(images)
         self.batches = list(images.split(8))
-        self.calibration = (images, self.labels)
+        self.calibration_batches, self.calibration_labels = [images], self.labels
         self.samples = sample_layers(self.model, images, seed=0)
         self.longest = [None] * len(self.samples)
 

@@ -48,6 +48,7 @@ class Benchmark(ABC):
     batches: list[Tensor]
     samples: list[LayerSample]  #: One for each product of a forward pass.
     longest: list[int | None]  #: Of each product, the longest sum where lengths vary with the input.
+    calibration_batches: list[Tensor]  #: The inputs that the samples are from.
 
     @abstractmethod
     def score(self, outputs: Sequence[Tensor]) -> float:
@@ -63,8 +64,14 @@ class Benchmark(ABC):
 
     @torch.no_grad()
     def outputs(self, batches: Sequence[Tensor]) -> list[Tensor]:
-        """What the network gives for these batches, by whatever computes products now."""
-        return [self.model(batch) for batch in batches]
+        """What the network gives for these batches, by whatever computes products now; in host memory."""
+        return [self.model(batch).cpu() for batch in batches]
+
+    def to(self, device: str) -> None:
+        """Move the network and its inputs; samples stay in host memory."""
+        self.model = self.model.to(device)
+        self.batches = [batch.to(device) for batch in self.batches]
+        self.calibration_batches = [batch.to(device) for batch in self.calibration_batches]
 
     def plan(self, row: Row, backend: str) -> list[LayerConfig]:
         """The arithmetic of each product of a forward pass."""
@@ -116,8 +123,9 @@ class ImageBenchmark(Benchmark):
         images, self.labels = _cifar10(test=True, count=count)
         self.n = len(images)
         self.batches = list(images.split(IMAGES_AT_ONCE))
-        self.calibration = _cifar10(test=False, count=CALIBRATION_IMAGES)
-        self.samples = sample_layers(self.model, self.calibration[0], seed=seed)
+        calibration, self.calibration_labels = _cifar10(test=False, count=CALIBRATION_IMAGES)
+        self.calibration_batches = [calibration]
+        self.samples = sample_layers(self.model, calibration, seed=seed)
         self.longest = [None] * len(self.samples)
 
     def right(self, outputs: Sequence[Tensor]) -> np.ndarray:
@@ -139,8 +147,8 @@ class ImageBenchmark(Benchmark):
         }
 
     def calibration_score(self) -> float:
-        images, labels = self.calibration
-        return float((self.model(images).argmax(1) == labels).float().mean())
+        guesses = torch.cat(self.outputs(self.calibration_batches)).argmax(1)
+        return float((guesses == self.calibration_labels).float().mean())
 
 
 @cache  # by two networks
@@ -186,6 +194,7 @@ class SentenceBenchmark(Benchmark):
         self.test, self.calibration = _Sentences(self.model, test), _Sentences(self.model, others)
         self.n = len(test.pairs)
         self.batches = self.test.batches
+        self.calibration_batches = self.calibration.batches
         passes = [sample_layers(self.model, batch, seed=seed) for batch in self.calibration.batches]
         self.samples = [_merged(samples) for samples in zip(*passes, strict=True)]
         longest = max(batch.shape[1] for batch in (*self.batches, *self.calibration.batches))
@@ -208,7 +217,7 @@ class SentenceBenchmark(Benchmark):
         }
 
     def calibration_score(self) -> float:
-        outputs = self.outputs(self.calibration.batches)
+        outputs = self.outputs(self.calibration_batches)
         return spearman(self.calibration.similarities(outputs), self.calibration.scores)
 
 

@@ -6,7 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -91,8 +91,15 @@ def environment(backend: str) -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "numpy", "scipy", "pillow", "safetensors")},
+        **{name: _version(name) for name in ("torch", "numpy", "scipy", "pillow", "safetensors")},
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # whose code may still be there
+        return "unknown"
 
 
 def _processor() -> str:
