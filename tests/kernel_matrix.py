@@ -180,8 +180,8 @@ def by_golden(
     a: Tensor, b: Tensor, config: MacConfig, order: Tensor | None = None, words: RandomWords = WORDS
 ) -> Golden:
     """The loop of golden.accumulate.events, with counts kept apart by column and the extremes of sums."""
-    x, w, shape = golden._operands(a, b, config, order)
-    word_of = golden._words(words, shape, a.device)
+    x, w, shape = golden.unpacked_operands(a, b, config, order)
+    word_of = golden.words_of(words, shape, a.device)
     columns, flat = shape[-1], tuple(range(len(shape) - 1))
     counts = torch.zeros(8, columns, dtype=torch.int64)
     low, high = torch.zeros(2, 2, columns, dtype=torch.float64)

@@ -15,7 +15,7 @@ from golden.catalog import find
 from golden.config import ConfigError, MacConfig
 from golden.random_words import RandomWords
 from sim.backends import CpuBackend, GoldenBackend
-from sim.kernels import cuda, cuda_library
+from sim.kernels import cuda, cuda_library, cuda_plan
 from sim.kernels.cases import KINDS, draw, random_config
 from sim.kernels.cuda import CudaBackend
 from sim.kernels.cuda_library import Kernels, build
@@ -75,12 +75,12 @@ def test_matrix_equals_golden(twin, name):
     assert_same_values(twin.matmul(a, b, config, None, WORDS), expected, name)
 
 
-def test_matrix_reaches_every_kernel():
+def test_matrix_reaches_every_kernel(twin):
     kernels = set()
     for name in [*NAMES, *MORE]:
         config, a, b, _ = matrix_of(name)
-        x, w = cuda._extent(a, config.x), cuda._extent(b, config.w)
-        job, _ = cuda._job(config, a.shape[-1], x, w, WORDS, by_column=False)
+        x, w = twin._extents(a, b, config, a.shape[-1], looks=True)
+        job = cuda_plan.product_job(config, a.shape[-1], x, w, WORDS, by_column=False)
         product, inner = Way(job.lane_product.way), Way(job.lane_inner.way)
         if job.path == 3:
             scaled = job.lane_inner.scale != 1

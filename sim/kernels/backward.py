@@ -26,6 +26,9 @@ __all__ = ["convolve_backward", "multiply_backward", "product_masks"]
 #: What the norms that rule overflow out are short by, and what float64 makes of them.
 _MARGIN = 1 + 2.0**-9
 
+#: Numbers whose norms are computed at a time.
+_NORMED = 1 << 14
+
 
 def _cannot_overflow(config: MacConfig, length: int, x: Extent, w: Extent, norms: float) -> bool:
     """Whether no sum of any chain can leave its format: ``norms`` is a bound on sum |x||w| of all outputs.
@@ -54,8 +57,11 @@ def _cannot_overflow(config: MacConfig, length: int, x: Extent, w: Extent, norms
 
 
 def _largest_norm(values: Tensor, dim: int) -> float:
-    norm = torch.linalg.vector_norm(values, dim=dim, dtype=torch.float64)
-    return float(norm.max()) if norm.numel() else 0.0
+    """Of all lines along a dimension, some at a time: torch makes a float64 copy of what it is given."""
+    lines = values.movedim(dim, -1).flatten(0, -2)
+    some = lines.split(max(1, _NORMED // max(lines.shape[-1], 1)))
+    norms = (torch.linalg.vector_norm(part, dim=-1, dtype=torch.float64) for part in some if len(part))
+    return max((float(each.max()) for each in norms), default=0.0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,12 +13,12 @@
 extern "C" {
 
 // out[b, m, n] = sum over k of x[b, m, k] * w[b, k, n]. Row m of x is pixel (image, row, column) of a
-// convolution, or image 0, row 0, column m. Operands are scaled as the path wants it; pointers are the device's.
+// convolution, or image 0, row 0, column m. Pointers are the device's.
 // Mirrored field by field by cuda_library.py.
 struct fmaq_cuda_job {
     int32_t path;        // 0: integers; 1: single precision; 2: sums in double precision; 3: fmaq::Top
     int32_t processors;  // of the card
-    int32_t out_double;  // element type: float32, float64; operands are float64 on paths 0 and 2, else float32
+    int32_t x_double, w_double, out_double;  // element types: float32, float64
     int32_t x_along, w_along;  // steps are neighbours in memory, not rows or columns
     int32_t underflows;  // whether a product can be too small for the product quantizer
     uint32_t call;       // of the random words
@@ -34,6 +34,7 @@ struct fmaq_cuda_job {
     int64_t x_image, x_row, x_column;             // of a pixel
     int64_t out_image, out_pixel, out_n, w_n;
     int64_t m_words, n_words;                     // word indices that a batch advances
+    double x_scale, w_scale;                      // powers of two that operands are multiplied with
     double out_scale, out_scale_rest;             // multiplied one after the other: each is a float64
     fmaq_step product, inner, outer;
     fmaq_lane_step lane_product, lane_inner, lane_outer;
