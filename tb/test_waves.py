@@ -12,11 +12,12 @@ import pytest
 from golden.arith import dot, dot_events
 from golden.codes import decode
 from golden.config import ArrayConfig, MacConfig
+from sim.gtkwave import translation_text
 from tb import simulator, test_array
 from tb.bank import Bank
 from tb.mismatch import PERIOD_NS, Mismatch
 from tb.mutants import Mutant
-from tb.waves import AGAIN, CYCLES_AFTER, CYCLES_BEFORE, translation_text, wires
+from tb.waves import AGAIN, CYCLES_AFTER, CYCLES_BEFORE, wires
 
 #: Wrong from the first overflow on.
 MUTANT = Mutant(

@@ -9,25 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
-from golden.codes import decode
-from golden.config import Format, parse_format
+from golden.config import parse_format
+from sim.gtkwave import HEXADECIMAL, shown_as_numbers
 from tb import simulator
 from tb.mismatch import PERIOD_NS, Mismatch, value_text
 
-__all__ = ["AGAIN", "Wire", "explain", "translation_text", "wires", "write_save_file"]
+__all__ = ["AGAIN", "Wire", "explain", "wires", "write_save_file"]
 
 AGAIN = "again"  #: Folder, in that of a run, of its repetition.
 CYCLES_BEFORE, CYCLES_AFTER = 60, 10  #: Waves around the wrong result.
-_TRANSLATED_BITS = 16  # of the widest format whose numbers are listed; wider codes are shown in hexadecimal
 
 #: Ports of an array or a tile that are worth seeing, by the ends of their names; instances of MACs.
 _PORT = re.compile(r"(clk|rst|resetn|irq|valid|ready|payload|data|keep|last|addr|strb|resp)$")
 _MAC = re.compile(r"mac(_\d+)*(_stages_\d)?")
-
-# Flags of GTKWave's save files.
-_HEXADECIMAL, _TRANSLATED = "@22", "@2022"
 
 
 class Wire(NamedTuple):
@@ -112,19 +106,19 @@ def write_save_file(dump: Path, mismatch: Mismatch) -> Path | None:
             codes.append(wire)
     lines = [f'[dumpfile] "{dump}"', f"*-14 {mismatch.time_ns * 1000}", "[treeopen] TOP.", "[sst_expanded] 1"]
     lines += _comment(f"{mismatch.instance}: {mismatch.place_text}")
-    lines += [line for wire in ports for line in (_HEXADECIMAL, wire.full_name)]
+    lines += [line for wire in ports for line in (HEXADECIMAL, wire.full_name)]
     for wire in results:
         column = "" if mismatch.column is None else f"column {mismatch.column}: "
         wanted = value_text(mismatch.wanted, mismatch.number)
         lines += _comment(f"{column}at the marker golden gives {wanted}")
-        lines += _translated(_bits(wire, mismatch), mismatch.number, dump.parent)
+        lines += shown_as_numbers(_bits(wire, mismatch), parse_format(mismatch.number), dump.parent)
     scope = None
     for wire in sorted(codes):
         if wire.scope != scope:
             scope = wire.scope
             parts = scope.split(".")
             lines += _comment(".".join(parts[parts.index(mismatch.instance) :]))
-        lines += _translated(wire.full_name, mismatch.signals[wire.name], dump.parent)
+        lines += shown_as_numbers(wire.full_name, parse_format(mismatch.signals[wire.name]), dump.parent)
     save = dump.with_suffix(".gtkw")
     save.write_text("\n".join(lines) + "\n")
     return save
@@ -140,30 +134,6 @@ def _bits(wire: Wire, mismatch: Mismatch) -> str:
     first = wire.width - mismatch.lsb - width
     bits = " ".join(f"({i}){wire.full_name}" for i in range(first, first + width))
     return f"#{{{wire.name}[{mismatch.lsb + width - 1}:{mismatch.lsb}]}} {bits}"
-
-
-def _translated(signal: str, number: str, folder: Path) -> list[str]:
-    """Lines of a save file that show codes as numbers."""
-    form = parse_format(number)
-    if form.code_bits > _TRANSLATED_BITS:
-        return [_HEXADECIMAL, signal]
-    table = folder / f"{number}.txt"
-    if not table.exists():
-        table.write_text(translation_text(form))
-    return [_TRANSLATED, f"^1 {table}", signal]
-
-
-def translation_text(number: Format) -> str:
-    """GTKWave's translate filter file of a format: each code in hexadecimal, and its number."""
-    digits = -(-number.code_bits // 4)
-    lines = []
-    for code in range(2**number.code_bits):
-        try:
-            value = f"{decode(np.array([code]), number)[0]:.10g}"
-        except ValueError:
-            value = "no_number"
-        lines.append(f"{code:0{digits}x} {value}")
-    return "\n".join(lines) + "\n"
 
 
 def _header(dump: Path) -> str | None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from golden.codes import decode
 from golden.config import ArrayConfig, ConfigError, Format, MacConfig
 from golden.random_words import RandomWords
 from hw.verilated_array import VerilatedArray
 from hw.verilated_bench import Waves
+from sim.gtkwave import shown_as_numbers
 from sim.microscope.operands import Dot
 from sim.microscope.trace import Step
 from sim.microscope.vcd import read_signals
@@ -25,9 +25,6 @@ _ROWS = 16
 
 #: Units of the waves' time in a clock cycle.
 PERIOD = 10
-
-_TRANSLATED_BITS = 16  # of the widest format whose numbers are listed; wider codes are shown in hexadecimal
-_HEXADECIMAL, _TRANSLATED = "@22", "@2022"  # flags of GTKWave
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,27 +137,7 @@ def _save_file(waves: Path, scope: str, cycle: int, config: MacConfig, *, inner:
     lines = [f'[dumpfile] "{waves.name}"', f"*-14 {cycle * PERIOD}", "[treeopen] TOP.", "@28"]
     lines += [f"{scope.split('.')[0]}.clk", "@200", f"-{scope}, cycle {cycle}"]
     for port, number in formats.items():
-        signal = f"{scope}.{port}[{number.code_bits - 1}:0]"
-        if number.code_bits > _TRANSLATED_BITS:
-            lines += [_HEXADECIMAL, signal]
-            continue
-        table = waves.parent / f"{number.name}.txt"
-        if not table.exists():
-            table.write_text(_translation(number))
-        lines += [_TRANSLATED, f"^1 {table.name}", signal]
+        lines += shown_as_numbers(f"{scope}.{port}[{number.code_bits - 1}:0]", number, waves.parent)
     save = waves.with_suffix(".gtkw")
     save.write_text("\n".join(lines) + "\n")
     return save
-
-
-def _translation(number: Format) -> str:
-    """GTKWave's translate filter file of a format: each code in hexadecimal, and its number."""
-    digits = -(-number.code_bits // 4)
-    lines = []
-    for code in range(2**number.code_bits):
-        try:
-            value = f"{decode(np.array([code]), number)[0]:.10g}"
-        except ValueError:
-            value = "no_number"
-        lines.append(f"{code:0{digits}x} {value}")
-    return "\n".join(lines) + "\n"
