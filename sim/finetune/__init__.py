@@ -1,0 +1,1 @@
+"""Fine-tuning through narrow accumulators: ``python -m sim.finetune``."""
