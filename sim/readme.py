@@ -14,7 +14,10 @@ from pathlib import Path
 from golden.config import ConfigError
 from hw.command_line import Parser
 from hw.files import write_files
+from sim import calibration
 from sim.answer import answer
+from sim.finetune import a2q_page
+from sim.finetune import results as finetune
 from sim.hardware_page import paragraph
 
 __all__ = ["QUOTES", "between", "block", "main", "marks"]
@@ -83,17 +86,28 @@ def verification_block(results: dict) -> str:
     )
 
 
-def marks(subject: str, file: str) -> tuple[str, str]:
-    """The lines between which a page quotes a results file."""
-    written = f"Written by python -m sim.readme from docs/results/{file}."
+def accuracy_block(trained: dict, integers: dict, calibrated: dict) -> str:
+    """What stands between the marks of accuracy at fewer bits."""
+    sentences = (
+        calibration.headline(calibrated),
+        finetune.headline(trained),
+        a2q_page.headline(integers),
+    )
+    return "".join(f"* {each}\n" for each in sentences)
+
+
+def marks(subject: str, *files: str) -> tuple[str, str]:
+    """The lines between which a page quotes results files."""
+    written = f"Written by python -m sim.readme from docs/results/{', '.join(files)}."
     return f"<!-- {subject}: begin. {written} -->\n", f"<!-- {subject}: end -->\n"
 
 
-#: Results file, what its place in the README is called, and what is written there.
+#: Results files, what their place in the README is called, and what is written there.
 QUOTES = (
-    ("results.json", "results", block),
-    (HARDWARE_RUNS, "hardware runs", hardware_block),
-    (VERIFICATION, "verification", verification_block),
+    (("results.json",), "results", block),
+    ((HARDWARE_RUNS,), "hardware runs", hardware_block),
+    ((VERIFICATION,), "verification", verification_block),
+    (("finetune.json", "a2q.json", "calibration.json"), "accuracy", accuracy_block),
 )
 
 
@@ -121,10 +135,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         files = {name: _read(folder / name) for name in ("results.json", "results.csv")} if folder else {}
         page = README.read_text()
-        for file, subject, written in QUOTES:
-            before, _, after = between(page, *marks(subject, file))
-            text = files[file] if file in files else _read(KEPT / file)
-            page = before + written(json.loads(text)) + after
+        for names, subject, written in QUOTES:
+            before, _, after = between(page, *marks(subject, *names))
+            texts = [files[name] if name in files else _read(KEPT / name) for name in names]
+            page = before + written(*map(json.loads, texts)) + after
     except ConfigError as error:
         parser.error(str(error))
     write_files(files, KEPT)

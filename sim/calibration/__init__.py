@@ -4,6 +4,6 @@ docs/calibration.md derives the law; ``python -m sim.calibration`` measures what
 call is in :mod:`sim.calibration.rule` and :mod:`sim.calibration.compensation`.
 """
 
-from sim.calibration.page import figures, section
+from sim.calibration.page import figures, headline, section
 
-__all__ = ["figures", "section"]
+__all__ = ["figures", "headline", "section"]
