@@ -22,13 +22,13 @@ from tqdm import tqdm
 
 from benchmarks.measure import Contender, interleave, machine, spread_of
 from golden.catalog import find
-from golden.codes import quantize_values
-from golden.config import ConfigError, MacConfig, Rounding
+from golden.config import ConfigError, MacConfig
 from golden.gradients import GradientRule
 from hw.command_line import Parser
 from hw.files import write_files
 from sim import gradients
 from sim.backends import Conv2dGeometry, find_backend, patches
+from sim.operands import quantize_operand
 from sim.readme import between
 
 __all__ = ["CASES", "QUICK", "Case", "block", "main", "measure"]
@@ -110,30 +110,26 @@ def operands(case: Case, seed: int) -> tuple[Tensor, Tensor, float, float]:
     if case.is_convolution:
         into, out = case.channels
         shapes = ((case.images, into, case.side, case.side), (out, into, 3, 3))
-    for exponent in range(-32, 160):
-        generator = torch.Generator().manual_seed(seed)
-        drawn = [torch.randn(shape, generator=generator) * 2 ** (exponent / 16) for shape in shapes]
-        if case.is_convolution:
-            drawn[0] = drawn[0].relu()
-        x, w = (_held(values, number) for values, number in zip(drawn, (config.x, config.w), strict=True))
-        outputs, terms = _masked(case, config, x, w)
+    generator = torch.Generator().manual_seed(seed)
+    x, w = (torch.randn(shape, generator=generator) for shape in shapes)
+    x = x.relu() if case.is_convolution else x
+    for exponent in range(160):
+        scale = 2 ** (2 - exponent / 16)
+        sample = quantize_operand(x[: 1 if case.is_convolution else 64], config.x, scale)
+        outputs, terms = _masked(case, config, sample, quantize_operand(w, config.w, scale))
         if outputs >= case.least_touched:
             break
+    x, w = quantize_operand(x, config.x, scale), quantize_operand(w, config.w, scale)
     if not case.least_touched <= outputs <= MOST_TOUCHED:
         share = f"{100 * outputs:.0f} % of the outputs"
         raise ConfigError(f"{case.label} by {case.config}: {share} have a masked term; choose other operands")
     return x, w, outputs, terms
 
 
-def _held(values: Tensor, number) -> Tensor:
-    return quantize_values(values.double(), number, Rounding.NEAREST_EVEN).float()
-
-
 def _masked(case: Case, config: MacConfig, x: Tensor, w: Tensor) -> tuple[float, float]:
-    rows, columns = x[:64], w
+    rows, columns = x, w
     if case.is_convolution:
-        rows = patches(x[:1], (3, 3), case.geometry)
-        columns = w.flatten(1).t()
+        rows, columns = patches(x, (3, 3), case.geometry), w.flatten(1).t()
     kept = find_backend("cpu").gradient_masks(rows, columns, config, GradientRule.parse(TARGETED))
     return 1 - float(kept.all(-1).double().mean()), 1 - float(kept.double().mean())
 

@@ -1,4 +1,4 @@
-"""docs/results.md is what its command writes from the results files, and everything that it shows is there."""
+"""docs/results.md is what its command writes from the results files, and what it shows is there."""
 
 import json
 import re

@@ -44,7 +44,8 @@ def section(results: dict) -> str:
         "each place in a sum by what the law says truncation leaves of it; *gain* is measured by output "
         "channel and multiplies results, *bias* restores the means, which alone does harm: it adds what "
         "truncation took on average to sums that are too small by a factor. All but *chunk* (the law's one "
-        "for the network) and *chunks* (one a layer) leave the multiply-accumulate and its chunks of 16 as they are.",
+        "for the network) and *chunks* (one a layer) leave the multiply-accumulate and its "
+        "chunks of 16 as they are.",
         "",
         f"![Predicted and measured errors, and points lost](results/{TOPIC}.svg)",
         "",

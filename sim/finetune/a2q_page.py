@@ -86,8 +86,8 @@ def headline(results: dict[str, Any]) -> str:
         f"{_percent(groups[best])} % of {images} images ({len(aware)} seeds) with a "
         f"{best.removesuffix('12')} accumulator{_area_of(best, areas)} and {_percent(aware)} % with "
         f"brevitas' A2Q+{_area_of('a2q+12', areas)}. Only A2Q+ guarantees that no sum overflows: the other's "
-        f"weights need {needed} bits for that, and of its sums on these images {_share(groups[best])} was not "
-        "exact."
+        f"weights need {needed} bits for that, and of its sums on these images {_share(groups[best])} was "
+        "not exact."
     )
 
 
