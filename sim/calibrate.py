@@ -26,13 +26,15 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from golden.config import (
     MAX_OPERAND_FIXED_BITS,
+    ConfigError,
     FixedAccumulator,
     MacConfig,
 )
 from golden.datapath import exact_accumulator
-from sim.backends import find_backend, patches
+from sim.backends import Conv2dGeometry, find_backend, patches
 from sim.inject import Product, ProductMode, largest
 from sim.operands import LayerConfig, exponent_that_fits, fit_operands, quantize_operand
+from sim.product_mode import caught
 
 __all__ = [
     "LayerSample",
@@ -50,6 +52,9 @@ _ROWS = 128
 
 #: Members of a batch of products, each with operands of its own, that are kept.
 _MEMBERS = 8
+
+#: Groups of a convolution that are kept: channels of a depthwise one are of very different sizes.
+_GROUPS = 64
 
 #: Powers of two to either side of the offset that just holds the largest output.
 _AROUND = 3
@@ -103,14 +108,15 @@ class _SampleMode(ProductMode):
         else:
             options = (geometry.stride, geometry.padding, geometry.dilation)
             result = torch.conv2d(x, w, None, *options, geometry.groups)
-            first = x[:, : w.shape[1]]
-            rows = patches(first, w.shape[2:], geometry)
-            columns = w[: len(w) // geometry.groups].flatten(1).t()
-        picked = torch.randperm(len(rows), generator=self.generator)
+            if geometry.groups == 1:
+                rows, columns = patches(x, w.shape[2:], geometry), w.flatten(1).t()
+            else:
+                rows, columns = self._groups(x, w, geometry)
         if rows.ndim == 2:
-            rows = rows[picked[:_ROWS]]
-        else:  # a batch of products, each of which has operands of its own
-            rows, columns = rows[picked[:_MEMBERS]], columns[picked[:_MEMBERS]]
+            rows = rows[self._picked(len(rows), _ROWS)]
+        elif geometry is None:  # a batch of products, each of which has operands of its own
+            members = self._picked(len(rows), _MEMBERS)
+            rows, columns = rows[members], columns[members]
         self.samples.append(
             LayerSample(
                 x=rows.double(),
@@ -121,12 +127,28 @@ class _SampleMode(ProductMode):
         )
         return result
 
+    def _picked(self, count: int, most: int) -> Tensor:
+        """Some of so many, at random."""
+        return torch.randperm(count, generator=self.generator)[:most]
+
+    def _groups(self, x: Tensor, w: Tensor, geometry: Conv2dGeometry) -> tuple[Tensor, Tensor]:
+        """Rows [group, rows, k] and columns [group, k, n] of some groups of a convolution."""
+        images, weights = x.chunk(geometry.groups, dim=1), w.chunk(geometry.groups)
+        pairs = [
+            (patches(images[i], w.shape[2:], geometry), weights[i].flatten(1).t())
+            for i in self._picked(geometry.groups, _GROUPS).tolist()
+        ]
+        picked = self._picked(len(pairs[0][0]), _ROWS)
+        return torch.stack([rows[picked] for rows, _ in pairs]), torch.stack([each for _, each in pairs])
+
 
 @torch.no_grad()
 def sample_layers(model: nn.Module, images: Tensor, *, seed: int) -> list[LayerSample]:
     """A sample of each product of a forward pass over training images, in order."""
+    if not images.numel():
+        raise ConfigError("a calibration batch has no images; give some of the training set's")
     mode = _SampleMode(seed)
-    with mode:
+    with caught(mode):
         model(images)
     return mode.samples
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from golden.catalog import find
-from golden.config import MacConfig, Silicon
+from golden.config import ConfigError, MacConfig, Silicon
 from golden.datapath import exact_accumulator
 from sim.calibrate import at_offset, calibrate, fold_batch_norm, sample_layers, shared_setting
 from sim.inject import accumulate
@@ -148,3 +148,38 @@ def test_an_outer_accumulator_of_its_own_is_kept(samples):
     config = replace(find("float12"), outer=MacConfig.parse("e3m4_e3m4_p_exact_a_e8m23_rz_c16").accumulator)
     layers = calibrate(samples, config, shared=None)
     assert {layer.config.outer for layer in layers} == {config.outer}
+
+
+def test_an_empty_batch_is_refused(network, images):
+    with pytest.raises(ConfigError, match="no images"):
+        sample_layers(network, images[:0], seed=0)
+
+
+def test_groups_of_a_convolution_are_sampled_like_the_convolution_they_are():
+    torch.manual_seed(0)
+    depthwise = nn.Conv2d(4, 8, 3, padding=1, groups=4, bias=False)
+    depthwise.weight.data[:2] = 0  # the first channel says nothing of the others
+    images = torch.randn(6, 4, 5, 5)
+    (sample,) = sample_layers(depthwise, images, seed=0)
+    assert sample.x.shape == (4, 128, 9)
+    outputs = depthwise(images).detach().double()
+    for group in sample.product:  # rows of one group's patches by that group's weights
+        of_groups = outputs.transpose(0, 1).unflatten(0, (4, 2)).flatten(2)
+        nearest = (of_groups[:, :, None] - group.t()[None, :, :, None]).abs().amin(3).amax((1, 2))
+        assert (nearest < 1e-5).sum() == 1
+    (layer,) = calibrate([sample], MacConfig.parse("e3m4_e3m4_p_exact_a_int12ln5_rz_sat_c16"), shared=None)
+    with torch.no_grad(), accumulate([layer]):
+        assert (depthwise(images) - outputs).norm() < outputs.norm() / 10
+
+
+@pytest.mark.parametrize(
+    "model",
+    [nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), nn.LSTM(16, 8)],
+    ids=lambda model: type(model).__name__,
+)
+def test_what_accumulate_takes_apart_is_sampled_in_the_same_parts(model):
+    inputs = torch.randn(3, 5, 16)
+    samples = sample_layers(model.eval(), inputs, seed=0)
+    with torch.no_grad(), accumulate(calibrate(samples, find("float12"), shared=None)) as mode:
+        model(inputs)
+    assert mode.calls == len(samples) > 1

@@ -85,6 +85,8 @@ def plan(
     :mod:`sim.calibrate` says. ``inputs``: tensors that the model takes one after the other; where a product's
     length differs between them, the layer is good for any.
     """
+    if not inputs:
+        raise ConfigError("biases are taken from training inputs, and there are none; give a batch of them")
     model.eval()
     passes = [sample_layers(model, batch, seed=seed) for batch in inputs]
     samples = [_joined(same) for same in zip(*passes, strict=True)]
@@ -115,7 +117,7 @@ def _joined(samples: Sequence[LayerSample]) -> LayerSample:
 
 def _by_channel(sample: LayerSample, config: MacConfig) -> LayerConfig:
     """Calibrated with each output channel of the weights scaled up as far as it goes."""
-    if sample.w.ndim > 2:  # an activation
+    if sample.w.ndim > 2:  # an activation, or the weights of groups
         return calibrate([sample], config, shared=None)[0]
     if not isinstance(config.w, FloatFormat):
         raise ConfigError(
