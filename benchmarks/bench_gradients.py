@@ -113,9 +113,9 @@ def operands(case: Case, seed: int) -> tuple[Tensor, Tensor, float, float]:
     generator = torch.Generator().manual_seed(seed)
     x, w = (torch.randn(shape, generator=generator) for shape in shapes)
     x = x.relu() if case.is_convolution else x
-    for exponent in range(160):
-        scale = 2 ** (2 - exponent / 16)
-        sample = quantize_operand(x[: 1 if case.is_convolution else 64], config.x, scale)
+    for exponent in range(80):
+        scale = 2 ** (1 - exponent / 16)
+        sample = quantize_operand(x[: 1 if case.is_convolution else 8], config.x, scale)
         outputs, terms = _masked(case, config, sample, quantize_operand(w, config.w, scale))
         if outputs >= case.least_touched:
             break
@@ -131,7 +131,8 @@ def _masked(case: Case, config: MacConfig, x: Tensor, w: Tensor) -> tuple[float,
     if case.is_convolution:
         rows, columns = patches(x, (3, 3), case.geometry), w.flatten(1).t()
     kept = find_backend("cpu").gradient_masks(rows, columns, config, GradientRule.parse(TARGETED))
-    return 1 - float(kept.all(-1).double().mean()), 1 - float(kept.double().mean())
+    whole = kept.all(-1)
+    return 1 - int(whole.count_nonzero()) / whole.numel(), 1 - int(kept.count_nonzero()) / kept.numel()
 
 
 class Step:
