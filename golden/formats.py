@@ -246,6 +246,9 @@ def parse_format(text: str) -> Format:
         return FixedFormat(bits=int(match["bits"]), lsb=lsb, signed=match["kind"] == "int")
     exp_bits = int(match["exp"])
     need_int("exp_bits", exp_bits, 1, MAX_EXP_BITS)
+    man_bits = int(match["man"])
+    if man_bits > MAX_MAN_BITS:
+        raise ConfigError(f"{text}: a mantissa has 0 to {MAX_MAN_BITS} bits, not {man_bits}")
     bias = _parse_signed(match["bias"]) if match["bias"] else 2 ** (exp_bits - 1) - 1
     encoding = Encoding(match["encoding"] or "")
-    return FloatFormat(exp_bits=exp_bits, man_bits=int(match["man"]), bias=bias, encoding=encoding)
+    return FloatFormat(exp_bits=exp_bits, man_bits=man_bits, bias=bias, encoding=encoding)

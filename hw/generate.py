@@ -126,7 +126,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         write_files(files, folder)
     except OSError as error:
-        command.error(f"cannot write to {folder}: {error.strerror}; name another folder with -o")
+        command.error(str(error))
     description = files[f"{wanted.array.name}.json"]
     print(description if options.json else _summary(json.loads(description), files, folder))
     return 0

@@ -202,6 +202,7 @@ class AccumulateMode(ProductMode):
         if layer.length not in (None, product.length):
             raise ConfigError(
                 f"product {self.calls} sums {product.length} products, and its plan is for {layer.length}; "
+                f"the plan has {self.planned} products, and the code asked for {self.calls + 1} so far; "
                 "calibrate the same network on the same path"
             )
         return layer

@@ -145,7 +145,7 @@ class _SampleMode(ProductMode):
 @torch.no_grad()
 def sample_layers(model: nn.Module, images: Tensor, *, seed: int) -> list[LayerSample]:
     """A sample of each product of a forward pass over training images, in order."""
-    if not images.numel():
+    if isinstance(images, Tensor) and not images.numel():
         raise ConfigError("a calibration batch has no images; give some of the training set's")
     mode = _SampleMode(seed)
     with caught(mode):

@@ -71,7 +71,8 @@ def accumulate(
         Of the random words of stochastic roundings; their ``call`` is the product's number.
     gradient : GradientRule, str or None
         How gradients pass the chain of sums, such as ``recursive/of``; they pass straight through the
-        operands' rounding. None: products are for inference.
+        operands' rounding. None: products are for inference, and a backward pass after the context computes
+        torch's own gradients of the products of unrounded operands, silently.
     backward : MacConfig, str or None
         The configuration of the products of the backward pass. None: float32.
     model : Module, optional

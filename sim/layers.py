@@ -59,7 +59,14 @@ def resolved(layers: Layers) -> MacConfig | Sequence[LayerConfig] | LayersByName
         from sim.mixed.patterns import LayerPatterns
 
         return LayerPatterns.read(layers) if isinstance(layers, str) else LayerPatterns.of(layers)
-    return layers
+    if isinstance(layers, MacConfig) or hasattr(layers, "config_of"):
+        return layers
+    if isinstance(layers, Sequence) and layers and all(isinstance(each, LayerConfig) for each in layers):
+        return layers
+    raise ConfigError(
+        f"{layers!r:.60} is no arithmetic of products; use a configuration such as 'e5m10', or a plan, which "
+        "has a LayerConfig for each product, as sim.calibrate.calibrate makes it"
+    )
 
 
 def largest(tensor: Tensor) -> float:

@@ -19,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from golden.config import ConfigError
 from sim.backends import Conv2dGeometry
 from sim.module_names import OUTSIDE, ModuleNames
 
@@ -49,6 +50,17 @@ class Product:
     def length(self) -> int:
         """K, the products in a sum."""
         return self.w.shape[-2] if self.geometry is None else self.w[0].numel()
+
+    @property
+    def not_finite(self) -> str | None:
+        """The operand that has NaN or infinity, if one has."""
+        operands = {"left": self.x, "right": self.w}
+        return next((side for side, each in operands.items() if not bool(each.isfinite().all())), None)
+
+    def need_finite(self) -> None:
+        """Raise ConfigError where an operand cannot be quantized."""
+        if self.not_finite:
+            raise ConfigError("a tensor with NaN or infinity cannot be quantized")
 
 
 class _Computing(threading.local):
@@ -95,6 +107,10 @@ class ProductMode(TorchDispatchMode):
         _computing.now = True
         try:
             return self.compute(product).to(product.x.dtype)
+        except ConfigError as error:
+            if product.not_finite is None:
+                raise
+            raise ConfigError(f"{error}: the {product.not_finite} operand of layer {self.where}") from error
         finally:
             _computing.now = False
 

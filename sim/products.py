@@ -52,6 +52,8 @@ class _ListMode(ProductMode):
         self.products: list[ListedProduct] = []
 
     def compute(self, product: Product) -> Tensor:
+        if self.layers is not None:
+            product.need_finite()
         x, w, geometry = product.x, product.w, product.geometry
         if geometry is None:
             result = x @ w
@@ -192,20 +194,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{workload.description}; inputs {', '.join(shapes)}\n")
     print(table(products))
     if options.json:
-        _write(Path(options.json), json.dumps([asdict(each) for each in products], indent=1) + "\n", parser)
+        path = Path(options.json)
+        text = json.dumps([asdict(each) for each in products], indent=1) + "\n"
+        try:
+            write_files({path.name: text}, path.parent, option="--json")
+        except OSError as error:
+            parser.error(str(error))
     left = [each for each in products if not each.replaced]
     if left and not options.allow_unreplaced:
         parser.error(
             f"{len(left)} of {len(products)} products would stay in float, first {left[0].operator} in "
             f"{left[0].layer} ({left[0].reason}); replace it, or use --allow-unreplaced"
         )
-
-
-def _write(path: Path, text: str, parser: Parser) -> None:
-    try:
-        write_files({path.name: text}, path.parent)
-    except OSError as error:
-        parser.error(f"--json {path} cannot be written: {error.strerror or error}")
 
 
 if __name__ == "__main__":

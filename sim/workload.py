@@ -19,8 +19,10 @@ __all__ = [
     "Likeness",
     "Similarity",
     "Workload",
+    "check_runs",
     "example_workload",
     "first_tensor",
+    "in_words",
 ]
 
 #: Arguments of one call of a model.
@@ -165,6 +167,29 @@ class Similarity(Workload):
         return {**super().compared(outputs, reference), "interval": list(interval)}
 
 
+@torch.no_grad()
+def check_runs(name: str, model: nn.Module, batches: Sequence[Arguments]) -> None:
+    """Raise :class:`ConfigError` where there is nothing in a batch, or the model cannot be run on it."""
+    model.eval()
+    for batch in batches:
+        first = batch[0]
+        if isinstance(first, Tensor) and first.ndim and not len(first):
+            raise ConfigError(
+                f"{name}: a batch of shape {list(first.shape)} has no inputs; give one at least"
+            )
+        try:
+            model(*batch)
+        except Exception as error:
+            raise ConfigError(
+                f"{name}: the model cannot be run on its inputs ({in_words(error)}); give those that it takes"
+            ) from error
+
+
+def in_words(error: Exception) -> str:
+    """What it is and says, in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
 def first_tensor(outputs: Any) -> Tensor:
     """The outputs, or of several the first."""
     while not isinstance(outputs, Tensor):
@@ -193,6 +218,9 @@ def example_workload(model: nn.Module, inputs: Any, labels: Tensor | None = None
         raise ConfigError(
             f"{name}: inputs are a tensor, a tuple of arguments or a list of those, and not empty"
         )
+    check_runs(name, model, batches)
+    if any(not batch[0].ndim for batch in batches):
+        raise ConfigError(f"{name}: inputs are rows of a batch, and one is a single number; unsqueeze it")
     n = sum(len(batch[0]) for batch in batches)
     if labels is not None and len(labels) != n:
         raise ConfigError(f"{name}: there are {n} inputs and {len(labels)} labels")

@@ -23,7 +23,9 @@ from sim.workload import (
     Likeness,
     Similarity,
     Workload,
+    check_runs,
     example_workload,
+    in_words,
 )
 
 __all__ = [
@@ -175,7 +177,7 @@ def _of_file(path: Path, function: str, reference: str) -> Workload:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise ConfigError(f"{reference}: {path} cannot be run ({type(error).__name__}: {error})") from error
+        raise ConfigError(f"{reference}: {path} cannot be run ({in_words(error)})") from error
     make = getattr(module, function, None)
     if not callable(make):
         raise ConfigError(f"{reference}: {path} has no function {function!r}")
@@ -183,9 +185,12 @@ def _of_file(path: Path, function: str, reference: str) -> Workload:
         made = make()
     except Exception as error:
         raise ConfigError(
-            f"{reference}: {function}() failed ({type(error).__name__}: {error}); it gets no arguments"
+            f"{reference}: {function}() failed ({in_words(error)}); it gets no arguments"
         ) from error
-    return made if isinstance(made, Workload) else _of_returned(made, reference)
+    if not isinstance(made, Workload):
+        return _of_returned(made, reference)
+    check_runs(reference, made.model, [*made.batches[:1], *made.calibration[:1]])
+    return made
 
 
 def _of_returned(made: Any, reference: str) -> Workload:

@@ -215,7 +215,7 @@ def test_a_configuration_is_frozen():
         ),
         (PAPER.replace("e3m4_e3m4", "e9m4_e3m4"), "exp_bits must be an integer from 1 to 8, not 9"),
         (PAPER.replace("e3m4_e3m4", "e0m4_e3m4"), "exp_bits must be an integer from 1 to 8, not 0"),
-        (PAPER.replace("e3m4_e3m4", "e3m24_e3m4"), "man_bits must be an integer from 0 to 23, not 24"),
+        (PAPER.replace("e3m4_e3m4", "e3m24_e3m4"), "e3m24: a mantissa has 0 to 23 bits, not 24"),
         (
             PAPER.replace("e3m4_e3m4", "e1m0_e3m4"),
             "e1m0 holds fewer than two magnitudes beside zero; use more",

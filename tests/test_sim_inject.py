@@ -203,7 +203,10 @@ def test_a_plan_of_another_length_is_refused():
 def test_a_plan_for_other_lengths_is_refused():
     layer = fit_operands(CONFIG, 3.0, 3.0, int_bits=16, length=39)
     with (
-        pytest.raises(ConfigError, match="product 0 sums 40 products, and its plan is for 39"),
+        pytest.raises(
+            ConfigError,
+            match="sums 40 products, and its plan is for 39; the plan has 1 products, and the code",
+        ),
         torch.no_grad(),
         accumulate([layer]),
     ):
@@ -234,6 +237,26 @@ def test_operands_are_quantized_as_golden_does(name):
     wanted = quantize_values(values, number, Rounding.NEAREST_EVEN)
     got = quantize_operand(values, number, 1.0)
     assert torch.equal(got.double().view(torch.int64), wanted.view(torch.int64)), "down to the sign of zero"
+
+
+@pytest.mark.parametrize("layers", [None, [], [CONFIG], 5])
+def test_what_is_no_arithmetic_is_refused_at_entry(layers):
+    with (
+        pytest.raises(ConfigError, match="no arithmetic of products; use a configuration"),
+        accumulate(layers),
+    ):
+        pytest.fail("the context was entered")
+
+
+def test_nan_in_a_network_is_refused_with_the_layer_and_the_operand():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight.data[0, 0] = float("nan")
+    with (
+        torch.no_grad(),
+        accumulate("float12"),
+        pytest.raises(ConfigError, match=r"cannot be quantized to e3m4b.*: the right operand of layer 1"),
+    ):
+        model(torch.ones(2, 4))
 
 
 def test_nan_is_refused():

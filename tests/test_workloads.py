@@ -1,6 +1,7 @@
 """What commands take as a model, and the list of its products."""
 
 import json
+from importlib import import_module
 
 import pytest
 import torch
@@ -213,3 +214,48 @@ def test_what_the_command_cannot_do(arguments, message, capsys):
     with pytest.raises(SystemExit) as ended:
         products.main(arguments)
     assert ended.value.code == 2 and message in capsys.readouterr().err
+
+
+UNFIT = """
+import torch
+from torch import nn
+
+def model(): return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+def transposed(): return nn.ConvTranspose2d(1, 2, 3), torch.ones(4, 1, 3, 3)
+def empty(): return model(), torch.ones(0, 8)
+def shape(): return model(), torch.ones(5, 7), torch.tensor([0, 1, 2, 0, 1])
+def number(): return nn.Identity(), torch.tensor(1.0)
+def weights():
+    net = model()
+    net[2].weight.data[0, 0] = float("nan")
+    return net, torch.ones(5, 8)
+def inputs(): return model(), torch.full((5, 8), float("inf")), torch.tensor([0, 1, 2, 0, 1])
+"""
+
+
+@pytest.mark.parametrize("command", ["products", "certify", "microscope", "mixed"])
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("transposed", "convolution"),
+        ("empty", "net: a batch of shape [0, 8] has no inputs"),
+        ("shape", "net: the model cannot be run on its inputs (RuntimeError: mat1 and mat2 shapes"),
+        ("number", "net: inputs are rows of a batch"),
+        ("weights", "NaN or infinity cannot be quantized: the right operand of layer 2"),
+        ("inputs", "NaN or infinity cannot be quantized: the left operand of layer 0"),
+    ],
+)
+def test_a_model_that_cannot_be_is_answered_in_one_sentence(command, function, message, tmp_path, capsys):
+    (tmp_path / "net.py").write_text(UNFIT)
+    (tmp_path / "plan.toml").write_text('"*" = "float12"')
+    options = {
+        "products": ["--config", "e4m7"],
+        "certify": ["--config", "int16", "-o", str(tmp_path / "certificate.json")],
+        "microscope": ["--config", "float12", "-o", str(tmp_path / "profile")],
+        "mixed": ["--plan", str(tmp_path / "plan.toml")],
+    }
+    main = products.main if command == "products" else import_module(f"sim.{command}.__main__").main
+    with pytest.raises(SystemExit) as ended:
+        main([f"{tmp_path}/net.py:{function}", *options[command]])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and message in said and len(said.splitlines()) == 1

@@ -186,7 +186,7 @@ def test_without_data_the_command_says_how_to_get_them(tmp_path):
 
 
 def test_a_weight_is_quantized_once_and_again_when_it_changes(monkeypatch):
-    from sim import inject
+    from sim import accumulate_mode
 
     quantized = []
 
@@ -194,7 +194,7 @@ def test_a_weight_is_quantized_once_and_again_when_it_changes(monkeypatch):
         quantized.append(tuple(tensor.shape))
         return quantize_operand(tensor, *arguments)
 
-    monkeypatch.setattr(inject, "quantized", counting)
+    monkeypatch.setattr(accumulate_mode, "quantized", counting)
     benchmark = Toy(24)
     plan = benchmark.plan(find_rows(["float12"])[0], "cpu")
     layers = benchmark.model

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
 from golden.catalog import CHUNK, FP8, float_accumulator
-from golden.config import ConfigError, MacConfig, Rounding
+from golden.config import ConfigError, MacConfig, Rounding, parse_format
 from sim.calibration.compensation import Compensated, compensate, scale_by_law, taper
 from sim.calibration.rule import rule
 from sim.operands import LayerConfig
@@ -41,12 +42,12 @@ _ALONE = (("chunk", "chunks"), ("law-gain", "taper"), ("layer-gain", "gain"))
 
 def config_of(accumulator: str, rounding: str) -> MacConfig:
     """FP8 operands; products and sums in this format, ``e4m7``; chunks of 16, biases of the catalog."""
-    exp_bits, _, man_bits = accumulator.removeprefix("e").partition("m")
-    if not (accumulator.startswith("e") and exp_bits.isdigit() and man_bits.isdigit()):
+    if not re.fullmatch(r"e\d+m\d+", accumulator):
         raise ConfigError(
             f"{accumulator!r} is not an accumulator; write exponent and mantissa bits, as in e4m7"
         )
-    product, acc = float_accumulator(int(exp_bits), int(man_bits), _ROUNDINGS[rounding], None)
+    number = parse_format(accumulator)
+    product, acc = float_accumulator(number.exp_bits, number.man_bits, _ROUNDINGS[rounding], None)
     return MacConfig(x=FP8, w=FP8, product=product, accumulator=acc, chunk_size=CHUNK, outer=None)
 
 

@@ -14,7 +14,7 @@ from hw.command_line import Parser
 from sim.certify.certificate import certify, write
 from sim.certify.page import printed
 from sim.data import DataError
-from sim.inject import named_config
+from sim.inject import UnreplacedProductError, named_config
 from sim.workloads import NAMES, find_workload
 
 __all__ = ["main"]
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 report=report,
             )
         write(certificate, tensors, options.output)
-    except (ConfigError, DataError, OSError) as error:
+    except (ConfigError, DataError, UnreplacedProductError, OSError) as error:
         parser.error(str(error))
     print(printed(certificate))
     print(f"{options.output}: check it with {certificate['check']}")

@@ -147,8 +147,8 @@ def write(certificate: dict[str, Any], tensors: dict[str, np.ndarray], path: Pat
     weights = path.with_suffix(".safetensors")
     certificate["weights"] = weights.name
     certificate["check"] = f"python sim/certify/check_{certificate['certificate']}.py {path}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = weights.with_name(f".{weights.name}.part")
-    safetensors.numpy.save_file(tensors, scratch)
-    scratch.replace(weights)
-    write_files({path.name: json.dumps(certificate, indent=1) + "\n"}, path.parent)
+    files = {
+        weights.name: safetensors.numpy.save(tensors),
+        path.name: json.dumps(certificate, indent=1) + "\n",
+    }
+    write_files(files, path.parent)

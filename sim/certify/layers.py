@@ -92,6 +92,7 @@ class _RangeMode(ProductMode):
         self.place = 0
 
     def compute(self, product: Product) -> Tensor:
+        product.need_finite()
         x, w, geometry = product.x, product.w, product.geometry
         if self.place == len(self.seen):
             stored = w.untyped_storage().data_ptr() in self._stored and (geometry is not None or w.ndim == 2)

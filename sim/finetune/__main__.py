@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="python -m sim.finetune", description=__doc__.splitlines()[0])
+    parser = Parser(prog="python -m sim.finetune", description=__doc__.splitlines()[0], resumes=True)
     actions = parser.add_subparsers(dest="action", required=True, parser_class=Parser)
     actions.add_parser("list", help="groups, their labels and how many runs they have")
     run = actions.add_parser("run", help="perform the runs of groups")

@@ -269,7 +269,7 @@ _MINILM = replace(
     task="minilm",
     config=FLOAT12,
     phases=(Phase(epochs=1, share=1.0, underflow=False), Phase(epochs=1, share=0.1, underflow=True)),
-    rate=2e-5,
+    rate=3e-5,
     tuning=None,
     optimization=replace(_ADAM, weight_decay=0.01),
 )

@@ -83,7 +83,8 @@ def _table(titles: Sequence[str], lines: Iterable[Sequence[str]], *, words: int)
 
 def _by_label(rows: Rows) -> dict[str, Rows]:
     """In the order in which they are declared."""
-    declared = [run.label for runs in GROUPS.values() for run in runs]
+    groups = dict.fromkeys(row["group"] for row in rows)
+    declared = [run.label for group in groups for run in GROUPS.get(group, [])]
     found: dict[str, Rows] = {label: [] for label in declared}
     for row in rows:
         found.setdefault(row["label"], []).append(row)
@@ -109,7 +110,7 @@ def _arms(rows: Rows, group: str, unit: str) -> list[str]:
         for label, arm in _by_label(mine).items()
     ]
     titles = ["", "accumulator", "epochs; rate", "seeds", f"before, {unit}", f"after, {unit}"]
-    return _table([*titles, "against the twin", "s", "command"], lines, words=3)
+    return _table([*titles, "against the twin", "seconds", "command"], lines, words=3)
 
 
 def _counts(rows: Rows) -> str:
@@ -182,8 +183,8 @@ def _minilm(rows: Rows) -> list[str]:
     return [
         "### MiniLM",
         "",
-        f"From the published weights, {_counts(mine)} of the STS benchmark; the cosine of two sentences "
-        "is fitted to how alike people find them. Spearman's correlation times 100.",
+        f"From the published weights, {_counts(mine)} of the STS benchmark; the cosines of sentences are "
+        "trained to correlate with how alike people find them. Spearman's correlation times 100.",
         "",
         *_arms(rows, "minilm", "Spearman × 100"),
     ]
@@ -214,10 +215,11 @@ def _mlp(rows: Rows) -> list[str]:
         parts += [
             f"### {name}, 8-bit accumulators",
             "",
-            f"A perceptron of two hidden layers of 256, from nothing, {mine[0]['epochs']} epochs, {seeds} "
-            f"seeds: {_counts(mine)}{reference}. Right, %, by the gradient's estimator; b is the "
-            "accumulator's bias, and products have b + 2. DIFF lets no gradient pass where a sum stays what "
-            "it was: a network whose sums are all flushed to zero at the start stays there.",
+            f"A perceptron of two hidden layers of 256, from nothing, {mine[0]['epochs']} epochs, up to "
+            f"{seeds} seeds: {_counts(mine)}{reference}. Right, %, by the gradient's estimator; b is the "
+            "accumulator's bias, and products have b + 2. Ten percent is chance, nothing learned: DIFF lets "
+            "no gradient pass where a sum stays what it was, so a network whose sums are all flushed to zero "
+            "at the start stays there.",
             "",
             *_table(["accumulator", "largest sum", *rules, "command"], lines, words=1),
             of_perceptrons(rows, task),
@@ -270,10 +272,13 @@ def _backward(rows: Rows) -> list[str]:
 
 
 def _made_by(rows: Rows) -> list[str]:
-    """One sentence for each machine and set of versions."""
-    made = dict.fromkeys(
-        f"{row['made_by']['device']}, {row['made_by']['processor']}; Python {row['made_by']['python']}, "
-        f"torch {row['made_by']['torch']}, numpy {row['made_by']['numpy']}, Pillow {row['made_by']['pillow']}"
-        for row in rows
-    )
-    return [f"Measured on: {each}." for each in made] + [""]
+    """One sentence for each machine and set of versions, with what was measured there."""
+    groups: dict[str, dict[str, None]] = {}
+    for row in rows:
+        made = row["made_by"]
+        where = (
+            f"{made['device']}, {made['processor']}; Python {made['python']}, torch {made['torch']}, "
+            f"numpy {made['numpy']}, Pillow {made['pillow']}"
+        )
+        groups.setdefault(where, {})[row["group"]] = None
+    return [f"Measured on {where}: {', '.join(names)}." for where, names in groups.items()] + [""]

@@ -44,7 +44,7 @@ def add_summary(content: dict, path: Path) -> None:
     calibrated = ", calibrated" if content["calibrated"] else ""
     key = f"{content['model']}, {content['config']}{calibrated}, {content['n']}, seed {content['seed']}"
     results["profiles"][key] = _summary(content)
-    write_files({path.name: json.dumps(results, indent=1) + "\n"}, path.parent)
+    write_files({path.name: json.dumps(results, indent=1) + "\n"}, path.parent, option="--results")
 
 
 def _summary(content: dict) -> dict:

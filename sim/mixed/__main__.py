@@ -49,6 +49,7 @@ CANDIDATES = (
 def _parser() -> Parser:
     parser = Parser(
         prog="python -m sim.mixed",
+        resumes=True,
         description=__doc__.splitlines()[0],
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="how area counts:\n" + "\n".join(f"  {name:8} {what}" for name, what in COSTS.items()),

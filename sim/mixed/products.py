@@ -36,6 +36,7 @@ class _ShapeMode(ProductMode):
         self.shapes: list[ProductShape] = []
 
     def compute(self, product: Product) -> Tensor:
+        product.need_finite()
         x, w, geometry = product.x, product.w, product.geometry
         if geometry is None:
             result = x @ w

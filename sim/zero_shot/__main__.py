@@ -33,6 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 def _parser() -> Parser:
     parser = Parser(
         prog="python -m sim.zero_shot",
+        resumes=True,
         description=__doc__.splitlines()[0],
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="groups of rows:\n" + "\n".join(f"  {name:8} {what}" for name, what in GROUPS.items()),
