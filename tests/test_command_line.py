@@ -9,9 +9,11 @@ import pytest
 from hw.command_line import Parser
 from hw.files import write_files
 
+#: What was started in the background ignores interruptions, and so would its children.
 PROGRAM = """
-import time
+import signal, time
 from hw.command_line import Parser
+signal.signal(signal.SIGINT, signal.default_int_handler)
 Parser(prog="waiting", resumes={resumes}).parse_args()
 print("ready", flush=True)
 time.sleep(60)
