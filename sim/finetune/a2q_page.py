@@ -72,7 +72,7 @@ def section(results: dict[str, Any]) -> str:
 
 
 def headline(results: dict[str, Any]) -> str:
-    """Two sentences: the best of ours against A2Q+ in 12 bits, with areas, and what it does not promise."""
+    """The best of ours against A2Q+ in 12 bits, with areas; where both start, and what is promised."""
     groups, areas = _groups(results["rows"]), {row["config"]: row for row in results["areas"]}
     ours = [name for name in ("wrapping12", "saturating12") if name in groups]
     if not ours or "a2q+12" not in groups:
@@ -81,11 +81,13 @@ def headline(results: dict[str, Any]) -> str:
     aware = groups["a2q+12"]
     needed = max(layer["guaranteed_bits"] for row in groups[best] for layer in row["layers"])
     epochs, images = aware[0]["settings"]["epochs"], aware[0]["n"]
+    starts = [round(100 * mean(row["start_value"] for row in group)) for group in (groups[best], aware)]
     return (
         f"With W4A4 integers, 12-bit accumulators and {epochs} epochs alike, ResNet-20 classifies "
         f"{_percent(groups[best])} % of {images} images ({len(aware)} seeds) with a "
         f"{best.removesuffix('12')} accumulator{_area_of(best, areas)} and {_percent(aware)} % with "
-        f"brevitas' A2Q+{_area_of('a2q+12', areas)}. Only A2Q+ guarantees that no sum overflows: the other's "
+        f"brevitas' A2Q+{_area_of('a2q+12', areas)}. They start at {starts[0]} and {starts[1]} %, so a "
+        f"budget as short as this favours the former. Only A2Q+ guarantees that no sum overflows: the other's "
         f"weights need {needed} bits for that, and of its sums on these images {_share(groups[best])} was "
         "not exact."
     )
