@@ -87,7 +87,7 @@ def headline(results: dict[str, Any]) -> str:
         f"{_percent(groups[best])} % of {images} images ({len(aware)} seeds) with a "
         f"{best.removesuffix('12')} accumulator{_area_of(best, areas)} and {_percent(aware)} % with "
         f"brevitas' A2Q+{_area_of('a2q+12', areas)}. They start at {starts[0]} and {starts[1]} %, so a "
-        f"budget as short as this favours the former. Only A2Q+ guarantees that no sum overflows: the other's "
+        "budget as short as this favours the former. Only A2Q+ guarantees that no sum overflows: the other's "
         f"weights need {needed} bits for that, and of its sums on these images {_share(groups[best])} was "
         "not exact."
     )
