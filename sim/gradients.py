@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.grad import conv2d_input, conv2d_weight
 
 from golden.accumulate import FIRST_WORDS
 from golden.config import MacConfig
@@ -19,6 +18,7 @@ from golden.gradients import Estimator, GradientRule
 from golden.random_words import RandomWords
 from sim.backends import Backend, Conv2dGeometry, find_backend
 from sim.backward_products import conv2d_through, matmul_through
+from sim.kernels.exact import conv2d_gradients, matmul_gradients
 
 __all__ = ["conv2d", "matmul"]
 
@@ -98,7 +98,7 @@ class _Matmul(torch.autograd.Function):
         if o.backward is not None:
             of_x, of_w = matmul_through(o.backward, grad, x, w, o)
         elif o.rule.estimator is Estimator.IDENTITY:
-            of_x, of_w = _exact_matmul(grad, x.float(), w.float(), ctx.needs_input_grad)
+            of_x, of_w = matmul_gradients(grad, x.float(), w.float(), ctx.needs_input_grad[:2])
         else:
             of_x, of_w = o.backend.matmul_backward(grad, x, w, o.config, o.rule, o.order, o.random)
         return *_as_asked(ctx, (of_x, of_w), (x, w)), None
@@ -123,35 +123,13 @@ class _Conv2d(torch.autograd.Function):
         if o.backward is not None:
             gradients = conv2d_through(o.backward, grad, images, weight, geometry, o)
         elif o.rule.estimator is Estimator.IDENTITY:
-            gradients = _exact_conv2d(grad, images.float(), weight.float(), geometry, ctx.needs_input_grad)
+            asked = ctx.needs_input_grad[:2]
+            gradients = conv2d_gradients(grad, images.float(), weight.float(), geometry, asked)
         else:
             gradients = o.backend.conv2d_backward(
                 grad, images, weight, o.config, geometry, o.rule, o.order, o.random
             )
         return *_as_asked(ctx, gradients, (images, weight)), None, None
-
-
-def _exact_matmul(
-    grad: Tensor, x: Tensor, w: Tensor, asked: tuple[bool, ...]
-) -> tuple[Tensor | None, Tensor | None]:
-    """Gradients of a float32 product."""
-    rows, of_rows = (x.flatten(0, -2), grad.flatten(0, -2)) if w.ndim == 2 else (x, grad)
-    return (
-        (grad @ w.mT).sum_to_size(x.shape) if asked[0] else None,
-        (rows.mT @ of_rows).sum_to_size(w.shape) if asked[1] else None,
-    )
-
-
-def _exact_conv2d(
-    grad: Tensor, images: Tensor, weight: Tensor, geometry: Conv2dGeometry, asked: tuple[bool, ...]
-) -> tuple[Tensor | None, Tensor | None]:
-    """Gradients of a float32 convolution, on a card, too: there torch would shorten its operands."""
-    where = (geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        return (
-            conv2d_input(images.shape, weight, grad, *where) if asked[0] else None,
-            conv2d_weight(images, weight.shape, grad, *where) if asked[1] else None,
-        )
 
 
 def _as_asked(ctx, gradients, operands) -> list[Tensor | None]:

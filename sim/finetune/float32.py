@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
-from torch.nn.grad import conv2d_input, conv2d_weight
 
 from golden.accumulate import FIRST_WORDS
 from golden.config import MacConfig
 from golden.random_words import RandomWords
 from sim.backends import Backend
+from sim.kernels import exact
 from sim.kernels.geometry import Conv2dGeometry
 
 __all__ = ["Float32Backend"]
@@ -48,15 +47,13 @@ class Float32Backend(Backend):
         *,
         dtype: torch.dtype = torch.float64,
     ) -> Tensor:
-        return functional.conv2d(images.float(), weight.float(), None, *_options(geometry)).to(dtype)
+        return exact.conv2d(images.float(), weight.float(), geometry).to(dtype)
 
     def matmul_backward(
         self, grad: Tensor, a: Tensor, b: Tensor, config: MacConfig, rule, order=None, random=FIRST_WORDS
     ) -> tuple[Tensor, Tensor]:
         """Float32 gradients of a @ b with respect to a and b."""
-        grad, a, b = grad.float(), a.float(), b.float()
-        of_a = (grad @ b.transpose(-1, -2)).sum_to_size(a.shape)
-        return of_a, (a.transpose(-1, -2) @ grad).sum_to_size(b.shape)
+        return exact.matmul_gradients(grad.float(), a.float(), b.float())
 
     def conv2d_backward(
         self,
@@ -70,13 +67,4 @@ class Float32Backend(Backend):
         random=FIRST_WORDS,
     ) -> tuple[Tensor, Tensor]:
         """Float32 gradients of the convolution with respect to images and weights."""
-        grad, images, weight = grad.float(), images.float(), weight.float()
-        options = _options(geometry)
-        return (
-            conv2d_input(images.shape, weight, grad, *options),
-            conv2d_weight(images, weight.shape, grad, *options),
-        )
-
-
-def _options(geometry: Conv2dGeometry) -> tuple:
-    return geometry.stride, geometry.padding, geometry.dilation, geometry.groups
+        return exact.conv2d_gradients(grad.float(), images.float(), weight.float(), geometry)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.grad import conv2d_input, conv2d_weight
 
 from golden.config import ConfigError, FloatAccumulator, MacConfig, Rounding
 from golden.gradients import Estimator, GradientRule
 from golden.random_words import RandomWords
 from sim.kernels import library
+from sim.kernels.exact import conv2d_gradients, matmul_gradients
 from sim.kernels.geometry import Conv2dGeometry, output_size
 from sim.kernels.lane_types import Extent
 from sim.kernels.library import Gradient, Job
@@ -186,9 +186,7 @@ def multiply_backward(
         return _largest_norm(a, -1) * _largest_norm(b, -2)
 
     if plan is None and _is_identity(config, rule, length, x, w, norms):
-        rows, of_rows = (a.flatten(0, -2), grad.flatten(0, -2)) if b.ndim == 2 else (a, grad)
-        of_a, of_b = grad @ b.float().mT, rows.float().mT @ of_rows
-        return of_a.sum_to_size(a.shape), of_b.sum_to_size(b.shape)
+        return matmul_gradients(grad, a.float(), b.float())
     plan = plan or _plan(config, length, x, w, order, isa)
     batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     left, right = (_dense(each) for each in _batches(a, b))
@@ -266,11 +264,7 @@ def convolve_backward(
         return math.sqrt(length) * x.largest * _largest_norm(weight.flatten(1), 1)
 
     if plan is None and _is_identity(config, rule, length, x, w, norms):
-        where = (geometry.stride, geometry.padding, geometry.dilation, groups)
-        return (
-            conv2d_input(images.shape, weight.float(), grad, *where),
-            conv2d_weight(images.float(), weight.shape, grad, *where),
-        )
+        return conv2d_gradients(grad, images.float(), weight.float(), geometry)
     plan = plan or _plan(config, length, x, w, order, isa)
     by_column = order is not None and order.ndim == 2
     rows, cols = output_size(images.shape[2:], weight.shape[2:], geometry)

@@ -13,6 +13,7 @@ from golden.gradients import GradientRule
 from golden.random_words import RandomWords
 from sim.kernels.cuda_library import Job, Kernels, Masked, Masks
 from sim.kernels.cuda_plan import mask_job, nothing_is_masked
+from sim.kernels.exact import conv2d_gradients
 from sim.kernels.geometry import Conv2dGeometry
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def of_images(
     if placed.is_empty:
         return torch.zeros_like(images, dtype=torch.float32), torch.zeros_like(weight, dtype=torch.float32)
     if nothing_is_masked(placed.config, placed.length, *placed.extents, rule):
-        return _of_convolution(grad, images.detach().to(device).float(), placed.w.float(), geometry)
+        return conv2d_gradients(grad, images.detach().to(device).float(), placed.w.float(), geometry)
     work = _Work(kernels, placed, grad.contiguous(), rule, random)
     groups, length = geometry.groups, placed.length
     pixels = work.fields["pixel_rows"] * work.fields["pixel_columns"]
@@ -105,18 +106,6 @@ def of_images(
         where = dict(dilation=geometry.dilation, padding=geometry.padding, stride=geometry.stride)
         of_images.append(functional.fold(patches, images.shape[2:], weight.shape[2:], **where))
     return of_images[0] if len(of_images) == 1 else torch.cat(of_images), of_weight
-
-
-def _of_convolution(
-    grad: Tensor, images: Tensor, weight: Tensor, geometry: Conv2dGeometry
-) -> tuple[Tensor, Tensor]:
-    """Without masks, by torch, in float32 and always the same."""
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        of_images, of_weight, _ = torch.ops.aten.convolution_backward(
-            *(grad, images, weight, None, geometry.stride, geometry.padding, geometry.dilation),
-            *(False, [0, 0], geometry.groups, [True, True, False]),
-        )
-    return of_images, of_weight
 
 
 class _Work:

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.grad import conv2d_input, conv2d_weight
 
 from golden.catalog import find
 from golden.gradients import Estimator, GradientRule
 from golden.random_words import RandomWords
-from sim.kernels import backward, product
+from sim.kernels import backward, exact, product
 from sim.kernels.geometry import Conv2dGeometry, output_size
 
 __all__ = ["conv2d", "matmul"]
@@ -73,9 +72,7 @@ def _matmul_gradients(ctx, gradient):
     config, seed, call, rule = ctx.options
     if not _is_identity(rule):
         return *matmul_backward(gradient, a, b, config, seed, call, rule), *(None,) * 4
-    of_a = (gradient @ b.transpose(-1, -2)).sum_to_size(a.shape) if ctx.needs_input_grad[0] else None
-    of_b = (a.transpose(-1, -2) @ gradient).sum_to_size(b.shape) if ctx.needs_input_grad[1] else None
-    return of_a, of_b, *(None,) * 4
+    return *exact.matmul_gradients(gradient, a, b, ctx.needs_input_grad[:2]), *(None,) * 4
 
 
 matmul.register_autograd(_matmul_gradients, setup_context=_keep_operands)
@@ -146,15 +143,11 @@ def _(gradient, images, weight, config, stride, padding, dilation, groups, seed,
 def _conv2d_gradients(ctx, gradient):
     images, weight = ctx.saved_tensors
     _, stride, padding, dilation, groups, *_, rule = ctx.options
-    options = (stride, padding, dilation, groups)
     if not _is_identity(rule):
         return *conv2d_backward(gradient, images, weight, *ctx.options), *(None,) * 8
-    of_images = of_weight = None
-    if ctx.needs_input_grad[0]:
-        of_images = conv2d_input(images.shape, weight, gradient, *options)
-    if ctx.needs_input_grad[1]:
-        of_weight = conv2d_weight(images, weight.shape, gradient, *options)
-    return of_images, of_weight, *(None,) * 8
+    geometry = _geometry(stride, padding, dilation, groups)
+    gradients = exact.conv2d_gradients(gradient, images, weight, geometry, ctx.needs_input_grad[:2])
+    return *gradients, *(None,) * 8
 
 
 conv2d.register_autograd(_conv2d_gradients, setup_context=_keep_operands)
