@@ -121,3 +121,10 @@ def test_golden_and_the_emulated_steps_agree_on_events():
         overflow, underflow = arith.dot_events(x, w, config)
         assert bool(overflow) == any(bool(staged[key]) for key in staged if key.endswith("overflow"))
         assert bool(underflow) == any(bool(staged[key]) for key in staged if key.endswith("underflow"))
+
+
+def test_a_width_is_the_narrowest_that_holds_both_ends():
+    for bits in range(2, 10):
+        limit = 2 ** (bits - 1)
+        assert fixed.width(-limit, limit - 1) == bits
+        assert fixed.width(0, limit) == fixed.width(-limit - 1, 0) == bits + 1

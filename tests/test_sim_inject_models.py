@@ -259,6 +259,14 @@ def test_nan_is_refused_on_any_device():
         _by_torch(torch.tensor([1.0, float("inf")]), parse_format("e3m4"), 1.0)
 
 
+def test_the_largest_number_of_a_format_does_not_saturate():
+    number, scale = parse_format("e3m4"), 2.0
+    ends = torch.tensor([number.max_value, -number.max_value]) * scale
+    x = torch.cat([ends, torch.nextafter(ends, 2 * ends)]).requires_grad_()
+    straight_through(x, number, scale).sum().backward()
+    assert x.grad.tolist() == [0.5, 0.5, 0.0, 0.0]
+
+
 def test_gradients_pass_straight_through_except_where_the_format_saturates():
     x = torch.tensor([0.1, -3.0, 100.0, -100.0], requires_grad=True)
     number, scale = parse_format("e3m4"), 2.0
