@@ -15,13 +15,19 @@ from dataclasses import dataclass
 from golden.config import (
     Accumulator,
     FixedAccumulator,
-    FixedFormat,
     FloatAccumulator,
     FloatQuantizer,
-    Format,
     MacConfig,
     Overflow,
     Rounding,
+)
+from sim.kernels.lane_bounds import (
+    Numbers,
+    bound_of_sums,
+    growth_of,
+    limit_of,
+    rounded_numbers,
+    significand_bits,
 )
 from sim.kernels.lane_types import (
     DOUBLE,
@@ -69,15 +75,6 @@ class LanePlan:
     remark: str  #: What is left out, and why.
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Numbers:
-    """Addends: multiples of 2**lsb, below 2**(top + 1), in so many significant bits."""
-
-    lsb: int
-    top: int
-    bits: int
-
-
 def plan_lane(config: MacConfig, length: int, x: Extent, w: Extent, lane: Lane, *, count: bool) -> LanePlan:
     """The constants with which a lane computes sums of ``length`` products of such operands.
 
@@ -85,10 +82,10 @@ def plan_lane(config: MacConfig, length: int, x: Extent, w: Extent, lane: Lane, 
     """
     chunk = min(config.chunk_size, max(length, 1))
     inner, outer = config.accumulator, config.outer_accumulator
-    x_bits, w_bits = _significand_bits(config.x, x), _significand_bits(config.w, w)
-    exact = _Numbers(lsb=config.product_lsb, top=x.top + w.top + 1, bits=x_bits + w_bits)
+    x_bits, w_bits = significand_bits(config.x, x), significand_bits(config.w, w)
+    exact = Numbers(lsb=config.product_lsb, top=x.top + w.top + 1, bits=x_bits + w_bits)
     largest = x.largest * w.largest
-    growth = _growth(config, chunk)
+    growth = growth_of(config, chunk)
     unit = 2.0 ** (x.top + w.top)
     proved = chunk <= _LONGEST_PROOF
 
@@ -97,7 +94,7 @@ def plan_lane(config: MacConfig, length: int, x: Extent, w: Extent, lane: Lane, 
         product, product_shift = _product_step(config.product, exact, largest, unit, x, w, lane)
         number = config.product.format
         underflows = not number.subnormals and x.smallest * w.smallest < smallest_normal(number)
-        addend = _rounded(config.product, exact, 1)
+        addend = rounded_numbers(config.product, exact, 1)
     elif count and exact.bits > lane.bits:
         raise NotExact(f"an exact product has {exact.bits} bits")
     else:
@@ -106,8 +103,10 @@ def plan_lane(config: MacConfig, length: int, x: Extent, w: Extent, lane: Lane, 
     way = None
     if isinstance(inner, FixedAccumulator):
         way = _fixed_way(inner, exact, lane, chunk, largest, count=count)
-    inner_step, inner_shift = _sum_step(inner, addend, chunk, _reached(config, largest, chunk), lane, way=way)
-    inner_step.limit = _limit(inner, unit) if proved else 0.0
+    inner_step, inner_shift = _sum_step(
+        inner, addend, chunk, bound_of_sums(config, largest, chunk), lane, way=way
+    )
+    inner_step.limit = limit_of(inner, unit) if proved else 0.0
     inner_step.growth = growth
     if product_shift is None:
         product_shift = inner_shift
@@ -118,12 +117,12 @@ def plan_lane(config: MacConfig, length: int, x: Extent, w: Extent, lane: Lane, 
     if matters and x.bottom + w.bottom + product_shift < lane.min_exponent:
         raise NotExact(f"products as small as 2**{x.bottom + w.bottom}")
 
-    sums = _rounded(inner, addend, chunk)
+    sums = rounded_numbers(inner, addend, chunk)
     chunks = max(1, -(-length // chunk))
     outer_way = None
     if isinstance(outer, FixedAccumulator):
         outer_way = _fixed_outer_way(inner, way, outer, sums, lane)
-    reached = _reached(config, largest, max(length, 1))
+    reached = bound_of_sums(config, largest, max(length, 1))
     outer_step, outer_shift = _sum_step(outer, sums, chunks, reached, lane, way=outer_way)
     if isinstance(outer, FixedAccumulator) and isinstance(inner, FloatAccumulator):
         smallest = inner.format.min_exponent
@@ -166,59 +165,10 @@ def _need_half(product: LaneStep, inner: LaneStep, outer: LaneStep, x_bits: int,
         raise NotExact(f"operands have {max(x_bits, w_bits)} bits")
 
 
-def _significand_bits(number: Format, extent: Extent) -> int:
-    if isinstance(number, FixedFormat):
-        return max(1, int(extent.largest * 2.0**-number.lsb).bit_length())
-    return number.man_bits + 1
-
-
 def _power(exponent: int, lane: Lane) -> float:
     if not lane.min_exponent <= exponent <= lane.max_exponent:
         raise NotExact(f"a factor of 2**{exponent}")
     return 2.0**exponent
-
-
-def _growth(config: MacConfig, steps: int) -> float:
-    """The factor by which rounding may raise sums of magnitudes in so many steps: 1 toward zero."""
-    parts = (config.product, config.accumulator, config.outer_accumulator)
-    raising = [2.0**-part.format.man_bits for part in parts if _raises(part)]
-    return math.exp(min((2 * steps + 1) * max(raising, default=0.0), 700))
-
-
-def _raises(part: FloatQuantizer | Accumulator | None) -> bool:
-    """Whether it may round a magnitude up."""
-    return isinstance(part, FloatQuantizer | FloatAccumulator) and part.rounding is not Rounding.TOWARD_ZERO
-
-
-def _reached(config: MacConfig, largest: float, steps: int) -> float:
-    """A bound on every sum of so many products of at most ``largest``, before it is saturated."""
-    if isinstance(config.accumulator, FixedAccumulator):
-        number = config.accumulator.format
-        chunks = -(-steps // config.chunk_size)
-        return 2.0 ** (number.bits - 1 + number.lsb) * chunks * _growth(config, steps)
-    grids = [  # what a subnormal number may be raised by, however small it is
-        2.0**part.format.lsb_exponent
-        for part in (config.product, config.accumulator, config.outer_accumulator)
-        if _raises(part) and part.format.subnormals
-    ]
-    return steps * (largest + sum(grids)) * _growth(config, steps)
-
-
-def _limit(accumulator: Accumulator, unit: float) -> float:
-    if isinstance(accumulator, FixedAccumulator):
-        return math.inf
-    return accumulator.format.max_value / unit
-
-
-def _rounded(quantizer: FloatQuantizer | Accumulator, addend: _Numbers, count: int) -> _Numbers:
-    """What comes out of rounding running sums of ``count`` addends: rounding keeps multiples of 2**lsb."""
-    number = quantizer.format
-    if isinstance(quantizer, FixedAccumulator):
-        return _Numbers(lsb=number.lsb, top=number.bits - 1 + number.lsb, bits=number.bits)
-    top = min(number.max_exponent, addend.top + (count - 1).bit_length() + 1)
-    lsb = max(addend.lsb, number.lsb_exponent)
-    lsb = min(lsb, number.max_exponent - number.man_bits)  # saturation writes the largest number
-    return _Numbers(lsb=lsb, top=top, bits=number.man_bits + 1)
 
 
 def _check_range(top: int, shift: int, lane: Lane, what: str) -> None:
@@ -277,7 +227,7 @@ def _float_step(
 
 
 def _product_step(
-    quantizer: FloatQuantizer, exact: _Numbers, largest: float, unit: float, x: Extent, w: Extent, lane: Lane
+    quantizer: FloatQuantizer, exact: Numbers, largest: float, unit: float, x: Extent, w: Extent, lane: Lane
 ) -> tuple[LaneStep, int]:
     number = quantizer.format
     raised = 1.0 if quantizer.rounding is Rounding.TOWARD_ZERO else 1 + 2.0**-number.man_bits
@@ -293,7 +243,7 @@ def _product_step(
 
 
 def _sum_step(
-    accumulator: Accumulator, addend: _Numbers, count: int, reached: float, lane: Lane, *, way: Way | None
+    accumulator: Accumulator, addend: Numbers, count: int, reached: float, lane: Lane, *, way: Way | None
 ) -> tuple[LaneStep, int]:
     """Constants of ``count`` additions of such addends; ``reached`` bounds the sums before saturation."""
     if isinstance(accumulator, FixedAccumulator):
@@ -312,7 +262,7 @@ def _sum_step(
         return step, -number.lsb
     number = accumulator.format
     step, shift = _float_step(accumulator, reached, lane)
-    sums = _rounded(accumulator, addend, count)
+    sums = rounded_numbers(accumulator, addend, count)
     lsb, top = min(sums.lsb, addend.lsb), max(sums.top, addend.top) + 1
     is_exact = top - lsb + 1 <= lane.bits
     if accumulator.alignment_bits is not None:
@@ -331,7 +281,7 @@ def _sum_step(
 
 
 def _fixed_way(
-    accumulator: FixedAccumulator, exact: _Numbers, lane: Lane, chunk: int, largest: float, *, count: bool
+    accumulator: FixedAccumulator, exact: Numbers, lane: Lane, chunk: int, largest: float, *, count: bool
 ) -> Way:
     """How a fixed-point sum takes exact products."""
     number = accumulator.format
@@ -360,7 +310,7 @@ _FIXED_WAYS = {
 
 
 def _fixed_outer_way(
-    inner: Accumulator, way: Way | None, outer: FixedAccumulator, sums: _Numbers, lane: Lane
+    inner: Accumulator, way: Way | None, outer: FixedAccumulator, sums: Numbers, lane: Lane
 ) -> Way:
     """How a fixed-point outer sum takes the sums of chunks."""
     number = outer.format
