@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from amaranth import Module, Signal, Value, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -9,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from golden.config import FixedAccumulator, FixedFormat, Silicon
 from golden.datapath import offset_ranges
 from hw.library import written_once
-from hw.multiplier import IntegerMultiplier, Multiplier
+from hw.multiplier import IntegerMultiplier, Multiplier, NormalMultiplier
 from hw.step import Number, Rounded, add_fixed, add_float, add_integer, quantize_product
 
 __all__ = ["EVENTS", "ChunkAdder", "Mac"]
@@ -119,15 +121,15 @@ class Mac(wiring.Component):
                 product = self._product(m, multiplier := Multiplier(config)).registered(first)
                 total = add_fixed(m, self.acc, product, accumulator, second)
             case accumulator:
-                product = self._product(m, multiplier := Multiplier(config)).normalized(
-                    m, "product_normalizer"
-                )
+                multiplier = (NormalMultiplier if NormalMultiplier.serves(config) else Multiplier)(config)
+                product = self._product(m, multiplier).normalized(m, "product_normalizer")
                 if config.product is None:
                     addend = product.registered(first)
                 else:
-                    rounded = quantize_product(m, product, config.product, self._word("product_word"))
+                    word = self._word("product_word")
+                    rounded, number = quantize_product(m, product, config.product, word, first)
                     product_events = rounded.events
-                    addend = self._addend(m, first(rounded.code))
+                    addend = self._addend(m, number)
                 acc_word = self._word("acc_word")
                 if acc_word is not None:
                     acc_word = second(first(acc_word))
@@ -144,26 +146,35 @@ class Mac(wiring.Component):
     def _word(self, name: str) -> Value | None:
         return getattr(self, name) if name in self.signature.members else None
 
-    def _addend(self, m: Module, code: Value) -> Number:
+    def _addend(self, m: Module, number: Number) -> Number:
         """The rounded product, normalised, its exponent in the accumulator's bias."""
         config = self.silicon.config
         offset = config.offsets.acc if self.silicon.hardwired else self.acc_offset
-        addend = Number.of(code, config.product.format).offset_by(offset, offset_ranges(config).acc)
-        return addend.normalized(m, "addend_normalizer")
+        return number.offset_by(offset, offset_ranges(config).acc).normalized(m, "addend_normalizer")
 
-    def _product(self, m: Module, multiplier: Multiplier) -> Number:
+    def _product(self, m: Module, multiplier: Multiplier | NormalMultiplier) -> Number:
         """The exact product, its exponent in the bias of what takes it."""
         config = self.silicon.config
         m.submodules.multiplier = multiplier
+        shape = multiplier.shape
         offset = config.offsets.product if self.silicon.hardwired else self.product_offset
-        return Number(
+        product = Number(
             negative=multiplier.negative,
             significand=multiplier.significand,
             exponent=multiplier.exponent,
-            man_bits=multiplier.shape.man_bits,
-            exponents=range(multiplier.shape.max_exp_code + 1),
-            leading_zeros=multiplier.shape.leading_zeros,
-        ).offset_by(offset, offset_ranges(config).product)
+            man_bits=shape.man_bits,
+            exponents=range(shape.max_exp_code + 1),
+            leading_zeros=shape.leading_zeros,
+        )
+        if isinstance(multiplier, NormalMultiplier):
+            product = replace(
+                product,
+                man_bits=shape.significand_bits - 1,
+                exponents=range(shape.max_exp_code + 2),
+                leading_zeros=0,
+                zero_flag=multiplier.zero,
+            )
+        return product.offset_by(offset, offset_ranges(config).product)
 
 
 def _wire(value: Value) -> Value:

@@ -185,7 +185,7 @@ class OutputLane(wiring.Component):
         m.submodules.target = part = Module()  # names of its own, beside those of the bias addition
         number = Number.of(total, self.config.biased)
         number = number.offset_by(self.offset, self.config.output_offset_range).normalized(part, "normalizer")
-        rounded = quantize_product(part, number, self.config.output_quantizer, None)
+        rounded, _ = quantize_product(part, number, self.config.output_quantizer, None, _wire)
         return rounded.code, rounded.overflow
 
 

@@ -92,6 +92,10 @@ class Quantizer(wiring.Component):
         The random word.
     code : Out
         Code of the rounded number.
+    magnitude : Out
+        The same without its sign, where it is not zero.
+    zero : Out(1)
+        The code is that of zero.
     overflow : Out(1)
         The rounded number is larger than the format holds.
     underflow : Out(1)
@@ -117,6 +121,8 @@ class Quantizer(wiring.Component):
             "significand": In(unsigned(width)),
             "exponent": In(exponents),
             "code": Out(unsigned(target.code_bits)),
+            "magnitude": Out(unsigned(target.code_bits - 1)),
+            "zero": Out(1),
             "overflow": Out(1),
             "underflow": Out(1),
         }
@@ -161,9 +167,11 @@ class Quantizer(wiring.Component):
         ]
 
         largest = Const(target.max_magnitude_code, unsigned(target.code_bits - 1))
-        magnitude = Mux(overflow, largest, Cat(mantissa, exponent[: target.exp_bits]))
-        zero = ~nonzero | flushed
-        m.d.comb += self.code.eq(Mux(zero, 0, Cat(magnitude[: target.code_bits - 1], self.negative)))
+        m.d.comb += [
+            self.magnitude.eq(Mux(overflow, largest, Cat(mantissa, exponent[: target.exp_bits]))),
+            self.zero.eq(~nonzero | flushed),
+            self.code.eq(Mux(self.zero, 0, Cat(self.magnitude, self.negative))),
+        ]
         return m
 
     def _on_grid(self, m: Module, below: Value) -> Value:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from amaranth import Cat, Module, Value
+from amaranth import Cat, Const, Module, Value
 
 from golden.config import FixedAccumulator, FloatAccumulator, FloatQuantizer, Format
 from golden.datapath import AddendShape, OffsetRange
@@ -43,7 +43,8 @@ class Rounded:
 class Number:
     """A number as wires: ``(-1)**negative * significand * 2**(exponent - man_bits - bias)``.
 
-    Where the significand is zero the exponent means nothing.
+    Zero has significand 0, or is told apart by a flag; then the significand has its top bit set all the
+    same, whatever the number, and gates need not make sure of it. The exponent of zero means nothing.
     """
 
     negative: Value
@@ -52,6 +53,7 @@ class Number:
     man_bits: int
     exponents: range  #: All that ``exponent`` can be while the significand is not 0.
     leading_zeros: int  #: The most that a significand has which is not 0.
+    zero_flag: Value | None = None  #: The number is zero. None: its significand says so.
 
     @classmethod
     def of(cls, code: Value, number: Format) -> Number:
@@ -66,6 +68,11 @@ class Number:
             leading_zeros=shape.leading_zeros,
         )
 
+    @property
+    def zero(self) -> Value:
+        """Whether it is zero, of a number that is normalised."""
+        return ~self.significand[-1] if self.zero_flag is None else self.zero_flag
+
     def offset_by(self, offset: Value | int, bounds: OffsetRange) -> Number:
         """The exponent in another bias: less a constant, or less a register of the range's width."""
         if isinstance(offset, int):
@@ -76,12 +83,16 @@ class Number:
         return replace(self, exponent=self.exponent - offset, exponents=exponents)
 
     def registered(self, register: Register) -> Number:
-        return replace(
+        behind = replace(
             self,
             negative=register(self.negative),
             significand=register(self.significand),
             exponent=register(self.exponent),
         )
+        if self.zero_flag is None:
+            return behind
+        significand = Cat(register(self.significand[:-1]), Const(1, 1))
+        return replace(behind, significand=significand, zero_flag=register(self.zero_flag))
 
     def normalized(self, m: Module, name: str) -> Number:
         """The same with its leading bit on top, by a normaliser of that name where it takes one."""
@@ -101,23 +112,41 @@ class Number:
         )
 
 
-def quantize_product(m: Module, product: Number, quantizer: FloatQuantizer, word: Value | None) -> Rounded:
-    """The rounded product; it comes normalised, its exponent in the quantizer's bias."""
+def quantize_product(
+    m: Module, product: Number, quantizer: FloatQuantizer, word: Value | None, register: Register
+) -> tuple[Rounded, Number]:
+    """The rounded product, as a code and, behind the register, as a number.
+
+    It comes normalised, its exponent in the quantizer's bias.
+    """
+    target = quantizer.format
     m.submodules.quantizer = unit = Quantizer(
         width=len(product.significand),
         exponents=product.exponents,
-        target=quantizer.format,
+        target=target,
         rounding=quantizer.rounding,
         random_bits=quantizer.random_bits,
     )
     m.d.comb += [
         unit.negative.eq(product.negative),
-        unit.significand.eq(product.significand),
+        unit.significand.eq(Cat(product.significand[:-1], ~product.zero)),
         unit.exponent.eq(product.exponent),
     ]
     if word is not None:
         m.d.comb += unit.word.eq(word)
-    return Rounded(code=unit.code, overflow=unit.overflow, underflow=unit.underflow)
+    rounded = Rounded(code=unit.code, overflow=unit.overflow, underflow=unit.underflow)
+    if target.subnormals:
+        return rounded, Number.of(register(unit.code), target)
+    number = Number(
+        negative=product.negative,
+        significand=Cat(unit.magnitude[: target.man_bits], Const(1, 1)),
+        exponent=unit.magnitude[target.man_bits :],
+        man_bits=target.man_bits,
+        exponents=range(target.max_exp_code + 1),
+        leading_zeros=0,
+        zero_flag=unit.zero,
+    )
+    return rounded, number.registered(register)
 
 
 def add_float(
@@ -144,13 +173,17 @@ def add_float(
         aligner.acc_exponent.eq(total.exponent),
         aligner.addend_significand.eq(addend.significand),
         aligner.addend_exponent.eq(addend.exponent),
+        aligner.addend_zero.eq(addend.zero),
     ]
 
     m.submodules.adder = adder = SignificandAdder(width=aligner.widths.total)
+    differ = total.negative ^ addend.negative
     m.d.comb += [
         adder.larger.eq(aligner.larger),
         adder.smaller.eq(aligner.smaller),
-        adder.subtract.eq(total.negative ^ addend.negative),
+        adder.below.eq(aligner.below),
+        # A zero sum, which may have a sign, need not be the smaller one: nothing is taken from it.
+        adder.subtract.eq(differ & ~total.zero),
     ]
     carried = Number(
         negative=(total.negative & ~aligner.swapped) | (addend.negative & aligner.swapped),
@@ -160,8 +193,7 @@ def add_float(
         exponents=aligner.exponents,
         leading_zeros=len(adder.total) - 1,
     ).registered(register)
-    both_zero = aligner.equal & ~total.significand[-1]
-    exact_zero = register(both_zero | (aligner.equal & adder.subtract))
+    exact_zero = register(aligner.equal & (total.zero | differ))
 
     # A carry moves the leading bit up by one place, a difference down by any number.
     carried = carried.normalized(m, "normalizer")

@@ -82,11 +82,20 @@ MAC_MUTANTS = (
         "sticky_bit_dropped", "float12-rne", "hw.rounder", "guard & (sticky | kept[0])", "guard & kept[0]"
     ),
     Mutant("tie_to_odd", "float12-rne", "hw.rounder", "sticky | kept[0]", "sticky | ~kept[0]"),
-    Mutant("alignment_loses_sticky", "float12", "hw.adder", "Cat(sticky, aligned)", "aligned << 1"),
-    Mutant("aligned_one_bit_short", "float12-rne", "hw.adder", "own + 1 + guard", "own + guard"),
+    Mutant("alignment_loses_sticky", "float12-rne", "hw.adder", "Cat(sticky, aligned)", "aligned << 1"),
+    Mutant("nothing_is_borrowed", "float12", "hw.adder", "self.below.eq(sticky)", "self.below.eq(0)"),
+    Mutant("aligned_one_bit_short", "float12-rne", "hw.adder", "max(addend_bits, own + 2)", "own + 1"),
+    Mutant("cut_one_bit_short", "float12", "hw.adder", "random_bits or 0)) + 1", "random_bits or 0))"),
+    Mutant("sum_one_place_off", "float12", "hw.adder", "((acc >> 1) & higher", "(acc & higher"),
+    Mutant("distance_of_the_sum", "float12", "hw.adder", "distance[:-1] ^ higher", "distance[:-1] ^ first"),
+    Mutant("zero_addend_is_larger", "float12", "hw.adder", "acc_zero) & ~addend_zero)", "acc_zero))"),
+    Mutant("zero_addend_is_added", "float12", "hw.adder", "~self.swapped & ~addend_zero", "~self.swapped"),
+    Mutant("taken_from_zero", "float12", "hw.step", "differ & ~total.zero", "differ"),
     Mutant("guard_bits_off_by_one", "float12-g2", "hw.adder", "own + accumulator.alignment_bits", "own + 1"),
     Mutant("far_addend_kept", "float12", "hw.shift", "Mux(beyond, 0, value)", "value"),
-    Mutant("smaller_taken_for_larger", "float12", "hw.adder", "addend > acc", "addend < acc"),
+    Mutant(
+        "smaller_taken_for_larger", "float12", "hw.adder", "addend[:-1] > acc[:-1]", "addend[:-1] < acc[:-1]"
+    ),
     Mutant(
         "flush_skipped", "float12", "hw.quantizer", "(exponent < 0) | ((exponent == 0)", "((exponent == 0)"
     ),
@@ -200,7 +209,20 @@ MAC_MUTANTS = (
         "self.overflow.eq(overflow)",
         "self.overflow.eq(overflow & (self.accumulator.overflow is not Overflow.WRAP))",
     ),
-    Mutant("product_sign_lost", "float12-px", "hw.multiplier", "x_negative ^ w_negative", "x_negative"),
+    Mutant("product_sign_lost", "float12-px", "hw.multiplier", "self.x[-1] ^ self.w[-1]", "self.x[-1]"),
+    Mutant("product_sign_lost_2", _SUBNORMAL, "hw.multiplier", "x_negative ^ w_negative", "x_negative"),
+    Mutant("zero_times_anything", "float12", "hw.multiplier", ".any() & self", ".any() | self"),
+    Mutant(
+        "upper_place_not_counted", "float12", "hw.multiplier", "w.man_bits : -1] + upper", "w.man_bits : -1]"
+    ),
+    Mutant(
+        "zero_flag_too_early",
+        "float12",
+        "hw.step",
+        "register(self.zero_flag)",
+        "self.zero_flag",
+        (1, 1, 1, 1),
+    ),
 )
 
 # Small MACs: what is changed is around them. Only float MACs have offsets and two cycles a row.

@@ -35,7 +35,7 @@ from golden.config import (
 from golden.datapath import with_offsets
 from hw.fixed import FixedAdder, FixedCut
 from hw.mac import ChunkAdder
-from hw.multiplier import IntegerMultiplier, Multiplier
+from hw.multiplier import IntegerMultiplier, Multiplier, NormalMultiplier
 from hw.quantizer import Normalizer, Quantizer
 from hw.rounder import SignificandRounder
 from tb.sweep import sweep
@@ -56,6 +56,7 @@ OPERANDS = (
     ("e3m2s", "e2m3"),
     ("e3m2fn", "e3m3ieee"),
 )
+NORMALS = (("e3m4", "e3m4"), ("e2m0", "e1m3"), ("e2m0", "e3m0"), ("e3m2", "e2m3"))
 INTEGERS = (("int5", "int5"), ("uint4", "int6"), ("uint5", "uint3"))
 #: Bits of the significand that comes in, and the target: rounding, keeping and padding.
 TARGETS = (
@@ -153,6 +154,7 @@ def components():
             for d, (r, bits) in ROUNDERS
         }
         | {f"multiplier_{x}_{w}": Multiplier(operand_config(x, w)) for x, w in OPERANDS}
+        | {f"normals_{x}_{w}": NormalMultiplier(operand_config(x, w)) for x, w in NORMALS}
         | {f"integers_{x}_{w}": IntegerMultiplier(operand_config(x, w)) for x, w in INTEGERS}
         | {"normalizer": Normalizer(width=7, max_shift=6)}
         | {
@@ -208,6 +210,28 @@ def test_multiplier(ports, components, x, w):
     agree(unit, "exponent", np.broadcast_to(exponent, unit["x"].shape), exact.significand > 0)
 
 
+@pytest.mark.parametrize(("x", "w"), NORMALS)
+def test_normal_multiplier(ports, components, x, w):
+    unit, config = ports[f"normals_{x}_{w}"], operand_config(x, w)
+    component = components[f"normals_{x}_{w}"]
+    exact, width = multiply(unit["x"], unit["w"], config), len(component.significand)
+    nonzero = exact.significand > 0
+    lower = exact.significand >> (width - 1) == 0  # the leading bit is in the lower of two places
+    agree(unit, "zero", ~nonzero)
+    agree(unit, "negative", exact.negative, nonzero)
+    agree(unit, "significand", exact.significand << lower, nonzero)
+    exponent = exact.exponent + component.shape.man_bits + config.x.bias + config.w.bias
+    agree(unit, "exponent", exponent + ~lower, nonzero)
+    assert (unit["significand"] >> (width - 1) == 1).all(), "the top bit of zero"
+
+
+def test_multipliers_of_normal_numbers_serve_no_others():
+    assert all(NormalMultiplier.serves(operand_config(*pair)) for pair in NORMALS)
+    assert not any(
+        NormalMultiplier.serves(operand_config(*pair)) for pair in OPERANDS[2:] if pair not in NORMALS
+    )
+
+
 @pytest.mark.parametrize(("x", "w"), INTEGERS)
 def test_integer_multiplier(ports, components, x, w):
     unit = ports[f"integers_{x}_{w}"]
@@ -240,7 +264,10 @@ def test_quantizer(ports, shape, rounding):
         exponent=exponent - target.bias - (width - 1),
     )
     quantizer, word = FloatQuantizer(format=target, rounding=mode, random_bits=bits), unit.get("word")
-    agree(unit, "code", quantize(exact, quantizer, word), legal & normalized)
+    code = quantize(exact, quantizer, word)
+    agree(unit, "code", code, legal & normalized)
+    agree(unit, "zero", code == 0, legal & normalized)
+    agree(unit, "magnitude", code & (2 ** (target.code_bits - 1) - 1), legal & normalized & (code != 0))
     events = quantize_events(exact, quantizer, word)
     agree(unit, "overflow", events.overflow, legal & normalized)
     agree(unit, "underflow", events.underflow, legal & normalized)
