@@ -48,8 +48,8 @@ class AreaRow:
     cells: int
     parts: dict[str, float]  #: um2 of each part, mapped apart; keys are of ``PARTS``.
     remainder: float  #: ``um2`` less all parts: what mapping across their borders saved, if negative.
-    recipe: str  #: The smallest of those tried.
-    recipe_um2: dict[str, float]
+    recipe: str  #: The smallest of those tried; its first word is the multiplier's.
+    recipe_um2: dict[str, float]  #: Least area by multiplier.
     vectors: int  #: Golden vectors that the netlist was simulated on.
     events: dict[str, int]  #: Vectors among them that hit each event.
     versions: dict[str, str]
@@ -69,7 +69,7 @@ def _mapped(mac: Mac, library: Library, cache: Path) -> tuple[Netlist, dict[str,
     """The netlist, and the areas of the parts."""
     verilog = verilog_text(mac, "mac")
     netlist = map_flat(verilog, "mac", library, cache)
-    apart = map_parts(verilog, "mac", library, netlist.recipe, cache)
+    apart = map_parts(verilog, "mac", library, netlist.multiplier, cache)
     own = apart.pop("")
     parts = {name: part.um2 for name, part in apart.items()}
     parts |= {"glue": own.um2 - own.register_um2, "registers": own.register_um2}
@@ -105,7 +105,7 @@ def area(
         results = pool.map(lambda mac: _mapped(mac, library, cache), macs)
         for count, (mac, (netlist, parts)) in enumerate(zip(macs, results, strict=True), 1):
             mapped.append((netlist, parts))
-            um2 = netlist.recipe_um2[netlist.recipe]
+            um2 = netlist.recipe_um2[netlist.multiplier]
             progress(f"mapped {count}/{len(macs)} {mac.silicon.mac_name}: {um2:.0f} um2 ({netlist.recipe})")
     simulator.build([netlist.verilog for netlist, _ in mapped], progress)
     rows = []
@@ -166,7 +166,7 @@ def array_area(config: ArrayConfig, mac: AreaRow, *, library: Library, cache: Pa
         verilog,
         top,
         library,
-        mac.recipe,
+        mac.recipe.split()[0],
         cache,
         kept=[column, foot],
         left_out=[mac_module],

@@ -11,19 +11,36 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from golden.config import ConfigError
-from hw.cost.functions import parse_function, to_verilog, truth_table
+from hw.cost.functions import Expression, parse_function, to_verilog, truth_table
 from hw.cost.liberty import Cell, FlipFlop, parse_liberty
 
-__all__ = ["Library", "builtin_library", "liberty_library"]
+__all__ = ["Library", "Register", "builtin_library", "liberty_library", "read_liberty_text"]
 
 _TABLE = Path(__file__).with_name("sky130_fd_sc_hd.csv")
+
+
+class Register(NamedTuple):
+    """A flip-flop's name and pins."""
+
+    cell: str
+    clock: str
+    data: str
+    output: str
+
+
+def _pins(expression: Expression) -> set[str]:
+    if isinstance(expression, str):
+        return {expression}
+    return set().union(*map(_pins, expression[1:])) if len(expression) > 1 else set()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,16 +51,40 @@ class Library:
     cells: dict[str, Cell]  #: By name: those whose function is known.
     texts: tuple[str, ...]  #: Liberty libraries, which together make up this one.
     has_timing: bool  #: The texts say enough for buffering and sizing.
+    unused: tuple[str, ...] = ()  #: Cells of the texts that are reserved, and not among ``cells``.
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over the texts: part of every cache key."""
-        return hashlib.sha256("\0".join(self.texts).encode()).hexdigest()
+        """SHA-256 over the texts and what is not used of them: part of every cache key."""
+        return hashlib.sha256("\0".join(self.texts + self.unused).encode()).hexdigest()
 
     @cached_property
     def nand2_um2(self) -> float:
         """Area of the smallest two-input NAND, found by its function: one gate equivalent."""
         return self._smallest(2, lambda a, b: not (a and b), "two-input NAND").area
+
+    @cached_property
+    def register(self) -> Register:
+        """The smallest flip-flop that keeps what one pin says."""
+        found = []
+        for cell in self.cells.values():
+            if cell.flip_flop is None or len(cell.inputs) != 2 or not cell.outputs:
+                continue
+            clock, data = (
+                parse_function(text) for text in (cell.flip_flop.clocked_on, cell.flip_flop.next_state)
+            )
+            if isinstance(clock, str) and {clock} | _pins(data) == set(cell.inputs):
+                (data_pin,) = _pins(data)
+                found.append((cell.area, cell.name, Register(cell.name, clock, data_pin, cell.outputs[0][0])))
+        if not found:
+            raise ConfigError(f"the library {self.name} has no plain flip-flop of the rising edge")
+        return min(found)[2]
+
+    @cached_property
+    def time_unit_ps(self) -> float:
+        """The unit of the first text's times, which is that of a timer that has read it first."""
+        match = re.search(r'time_unit\s*:\s*"(\d+)(ps|ns)"', self.texts[0])
+        return float(match[1]) * {"ps": 1, "ns": 1000}[match[2]] if match else 1000.0
 
     @cached_property
     def inverter(self) -> Cell:
@@ -115,6 +156,7 @@ def builtin_library() -> Library:
                 else FlipFlop(
                     state="IQ", inverted="IQ_N", clocked_on=row["clocked_on"], next_state=row["next_state"]
                 ),
+                reserved=False,
             )
             for row in csv.DictReader(file)
         ]
@@ -151,7 +193,7 @@ def liberty_library(paths: Sequence[Path]) -> Library:
     """
     parts = []
     for path in paths:
-        text = _read(path)
+        text = read_liberty_text(path)
         try:
             parts.append((*parse_liberty(text), text))
         except (ConfigError, KeyError, ValueError) as error:
@@ -163,11 +205,13 @@ def liberty_library(paths: Sequence[Path]) -> Library:
         if twice := sorted(cells.keys() & part.keys()):
             raise ConfigError(f"{name} has the cell {twice[0]} once more; give each part of a library once")
         cells |= part
+    reserved = tuple(name for name, cell in cells.items() if cell.reserved)
     library = Library(
         name="+".join(name for name, _, _ in parts),
-        cells=cells,
+        cells={name: cell for name, cell in cells.items() if not cell.reserved},
         texts=tuple(text for _, _, text in parts),
         has_timing=True,
+        unused=reserved,
     )
     if not any(cell.flip_flop for cell in cells.values()):
         raise ConfigError(f"the library {library.name} has no flip-flop; add the Liberty file that has them")
@@ -179,7 +223,8 @@ def _is_gate(cell: Cell) -> bool:
     return cell.flip_flop is None and len(cell.inputs) >= 2
 
 
-def _read(path: Path) -> str:
+def read_liberty_text(path: Path) -> str:
+    """The text of a Liberty file, plain or gzipped. Raises :class:`ConfigError` if it cannot be read."""
     try:
         data = path.read_bytes()
         if data[:2] == b"\x1f\x8b":

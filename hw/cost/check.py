@@ -25,10 +25,12 @@ from numpy.typing import NDArray
 
 from hw.cost.cells import Library
 from hw.cost.flow import cell_counts
+from hw.cost.netlist import parse_netlist
+from hw.cost.replay import replay
 from hw.mac import Mac
 from hw.verilator_env import tool_versions, verilator_environment
 
-__all__ = ["MIN_VECTORS", "NetlistError", "Simulator", "Vectors", "check_mac"]
+__all__ = ["MIN_VECTORS", "NetlistError", "Replayer", "Simulator", "Vectors", "check_mac"]
 
 #: Fewer vectors than this prove too little.
 MIN_VECTORS = 1 << 16
@@ -227,7 +229,32 @@ def _bench(netlists: Sequence[str], library: Library) -> str:
     return "\n".join([head, *body, "endmodule", *modules, *models])
 
 
-def check_mac(simulator: Simulator, netlist: str, mac: Mac, vectors: Vectors) -> None:
+class Runs(Protocol):
+    """What :func:`check_mac` simulates with."""
+
+    def run(self, netlist: str, columns: Mapping[str, NDArray[np.int64]]) -> NDArray[np.int64]:
+        """Drive the inputs, one row a clock cycle; the output after each edge."""
+
+
+class Replayer:
+    """Simulates netlists without a build: all cycles at once, by :func:`hw.cost.replay.replay`.
+
+    It reads the cells' functions from the library, as :class:`Simulator` does, and shares no more with it.
+    """
+
+    def __init__(self, library: Library):
+        self._library = library
+
+    def run(self, netlist: str, columns: Mapping[str, NDArray[np.int64]]) -> NDArray[np.int64]:
+        """See :meth:`Simulator.run`."""
+        parsed = parse_netlist(netlist, self._library)
+        idle = {"rst": np.zeros_like(next(iter(columns.values())))} if "rst" in parsed.inputs else {}
+        activity = replay(parsed, self._library, {**columns, **idle})
+        (output,) = parsed.outputs.values()
+        return activity.word(output)
+
+
+def check_mac(simulator: Runs, netlist: str, mac: Mac, vectors: Vectors) -> None:
     """Raise :class:`NetlistError` unless ``netlist`` answers all vectors as golden does.
 
     There must be ``MIN_VECTORS`` of them, and every event that can happen must be among them. Vectors

@@ -33,6 +33,7 @@ class Cell:
     inputs: tuple[str, ...]
     outputs: tuple[tuple[str, str], ...]  #: (pin, function) with the function in Liberty's syntax.
     flip_flop: FlipFlop | None
+    reserved: bool  #: For power domains or probing: ordinary logic leaves it alone.
 
 
 @dataclass(slots=True)
@@ -92,6 +93,17 @@ def _parse_groups(text: str) -> _Group:
     return root
 
 
+#: Of cells that belong to power domains, by the library's own word.
+_POWER_DOMAIN = ("always_on", "is_isolation_cell", "is_level_shifter")
+#: Pads for probes, which sky130_fd_sc_hd's Liberty does not tell from buffers.
+_PROBE = re.compile(r"__probec?_")
+
+
+def _is_reserved(group: _Group) -> bool:
+    marked = any(group.attributes.get(attribute) == "true" for attribute in _POWER_DOMAIN)
+    return marked or _PROBE.search(group.arguments[0]) is not None
+
+
 def _cell(group: _Group) -> Cell | None:
     """The cell, or None if its behaviour is more than functions and one plain flip-flop."""
     if group.attributes.get("dont_use") == "true" or any(g.kind in _STATEFUL for g in group.groups):
@@ -117,6 +129,7 @@ def _cell(group: _Group) -> Cell | None:
         inputs=tuple(p.arguments[0] for p in pins if p.attributes.get("direction") == "input"),
         outputs=tuple((p.arguments[0], p.attributes["function"]) for p in outputs),
         flip_flop=flip_flop,
+        reserved=_is_reserved(group),
     )
 
 
@@ -124,7 +137,7 @@ def parse_liberty(text: str) -> tuple[str, dict[str, Cell]]:
     """The library's name and its usable cells by name.
 
     Cells marked ``dont_use``, latches, tri-state cells, and flip-flops with asynchronous set or reset
-    are left out. Raises :class:`ConfigError` if the text is not a Liberty library.
+    are left out; reserved ones are not. Raises :class:`ConfigError` if the text is not a Liberty library.
     """
     libraries = list(_parse_groups(text).each("library"))
     if len(libraries) != 1:

@@ -7,16 +7,31 @@ import importlib.metadata
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import fsum
 from pathlib import Path
 from threading import get_ident
 
 from hw.cost.cells import Library
+from hw.cost.clocked import search
 from hw.cost.flow import FLOW_VERSION, RECIPES, cell_counts, flat_netlists, instances, module_counts
+from hw.cost.parted import parted_netlist
+from hw.cost.speed import RELAXED_PS, SPEED_VERSION, candidates, map_targets, restructured
+from hw.cost.timing import timer_name
 
-__all__ = ["CACHE", "Area", "Netlist", "area_of", "cached_counts", "map_flat", "map_parts"]
+__all__ = [
+    "CACHE",
+    "Area",
+    "Netlist",
+    "area_of",
+    "cached_counts",
+    "map_flat",
+    "map_parted",
+    "map_parts",
+    "parted_twin",
+]
 
 #: Ignored by git. Holds builds only, never verdicts.
 CACHE = Path(__file__).resolve().parents[2] / "build" / "cost"
@@ -32,11 +47,18 @@ class Area:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Netlist:
-    """A design as cells, flat: the smallest that the recipes gave."""
+    """A design as cells, flat: the smallest that the recipes gave, of those that meet the clock."""
 
     verilog: str  #: One module, which instantiates cells of the library only.
-    recipe: str
-    recipe_um2: dict[str, float]  #: Area by recipe, of all that were tried.
+    recipe: str  #: Its first word is the multiplier's, of :data:`hw.cost.flow.RECIPES`.
+    recipe_um2: dict[str, float]  #: Least area by multiplier, for any clock.
+    delay_ps: float | None = None  #: By ``timer``; None where no clock was asked for.
+    timer: str | None = None
+
+    @property
+    def multiplier(self) -> str:
+        """How multipliers are built: a key of :data:`hw.cost.flow.RECIPES`."""
+        return self.recipe.split()[0]
 
 
 def area_of(counts: Mapping[str, int], library: Library) -> Area:
@@ -48,19 +70,110 @@ def area_of(counts: Mapping[str, int], library: Library) -> Area:
     return Area(um2=fsum(areas.values()), register_um2=fsum(registers))
 
 
-def map_flat(verilog: str, top: str, library: Library, cache: Path) -> Netlist:
-    """Map ``top`` with every recipe and keep the smallest netlist.
+def map_flat(verilog: str, top: str, library: Library, cache: Path, clock_ps: float | None = None) -> Netlist:
+    """Map ``top`` with every recipe and keep the smallest netlist, of those that meet the clock.
 
-    Raises :class:`hw.cost.flow.SynthesisError` if it cannot be mapped.
+    ``clock_ps`` is the period between registers in front of the inputs and behind the outputs; None: any.
+    Where no netlist meets it, the fastest is kept: look at ``delay_ps``.
+
+    Raises :class:`hw.cost.flow.SynthesisError` if it cannot be mapped, and :class:`ConfigError` where a clock
+    is asked for and the library has no timing.
     """
+    if clock_ps is not None:
+        return _map_for_clock(verilog, top, library, cache, clock_ps)
 
     def make() -> dict:
         netlists = flat_netlists(verilog, top, library)
-        areas = {recipe: area_of(cell_counts(netlists[recipe]), library).um2 for recipe in RECIPES}
+        areas = {recipe: _um2(netlists[recipe], library) for recipe in RECIPES}
         smallest = min(RECIPES, key=areas.__getitem__)
-        return {"verilog": netlists[smallest], "recipe": smallest, "recipe_um2": areas}
+        found = {"verilog": netlists[smallest], "recipe": smallest, "recipe_um2": areas}
+        return _with_few_levels(found, verilog, top, library, cache) if library.has_timing else found
 
-    return Netlist(**_cached(cache / "netlists", [verilog, top], library, make))
+    content = [verilog, top] + ([f"levels {SPEED_VERSION}"] if library.has_timing else [])
+    return Netlist(**_cached(cache / "netlists", content, library, make))
+
+
+def _um2(netlist: str, library: Library) -> float:
+    return area_of(cell_counts(netlist), library).um2
+
+
+def _with_few_levels(found: dict, verilog: str, top: str, library: Library, cache: Path) -> dict:
+    """The smaller of what was found and a netlist of fewer levels: in ASAP7 often the latter."""
+    multiplier = found["recipe"]
+    targets = list(candidates(multiplier, RELAXED_PS, ["levels"], [1.0]))
+    designs = _structures(verilog, top, library, cache, multiplier, ["levels"])
+    (attempt,) = map_targets({(multiplier, "levels"): designs["levels"]}, library, targets)
+    um2 = _um2(attempt.netlist, library)
+    if um2 >= found["recipe_um2"][multiplier]:
+        return found
+    areas = found["recipe_um2"] | {multiplier: um2}
+    return {"verilog": attempt.netlist, "recipe": attempt.target.recipe, "recipe_um2": areas}
+
+
+#: Structures that are made in one run.
+_GROUPS = (("small", "levels"), ("products", "products2"))
+
+
+def _structures(
+    verilog: str, top: str, library: Library, cache: Path, multiplier: str, names: Sequence[str]
+) -> dict[str, str]:
+    found = {}
+    for group in _GROUPS:
+        if set(group) & set(names):
+            found |= _cached(
+                cache / "structures",
+                [verilog, top, multiplier, *group, str(SPEED_VERSION)],
+                library,
+                partial(restructured, verilog, top, library, multiplier, group),
+            )
+    return {name: found[name] for name in names}
+
+
+def _map_for_clock(verilog: str, top: str, library: Library, cache: Path, clock_ps: float) -> Netlist:
+    def make() -> dict:
+        least = map_flat(verilog, top, library, cache)
+        choice = search(
+            least.verilog,
+            least.recipe,
+            least.recipe_um2,
+            partial(_structures, verilog, top, library, cache),
+            top,
+            library,
+            clock_ps,
+            partial(_um2, library=library),
+        )
+        return {
+            "verilog": choice.netlist,
+            "recipe": choice.recipe,
+            "recipe_um2": least.recipe_um2,
+            "delay_ps": choice.timing.delay_ps,
+            "timer": choice.timing.timer,
+        }
+
+    content = [verilog, top, f"clock {clock_ps!r}", timer_name(), str(SPEED_VERSION)]
+    return Netlist(**_cached(cache / "netlists", content, library, make))
+
+
+def map_parted(
+    verilog: str, top: str, library: Library, recipe: str, cache: Path, delay_ps: float | None = None
+) -> str:
+    """A flat netlist whose cells are called ``PART.number``: see :func:`hw.cost.parted.parted_netlist`.
+
+    ``recipe`` is a :class:`Netlist`'s. ``delay_ps``: about the delay to have; None: for least area.
+    """
+    multiplier = recipe.split()[0]
+    made = _cached(
+        cache / "parted",
+        [verilog, top, multiplier, repr(delay_ps), timer_name(), str(SPEED_VERSION)],
+        library,
+        lambda: {"verilog": parted_netlist(verilog, top, library, multiplier, delay_ps)},
+    )
+    return made["verilog"]
+
+
+def parted_twin(verilog: str, top: str, library: Library, netlist: Netlist, cache: Path) -> str:
+    """The parted netlist beside one of :func:`map_flat`: of the same multiplier, and about as fast."""
+    return map_parted(verilog, top, library, netlist.recipe, cache, netlist.delay_ps)
 
 
 def cached_counts(

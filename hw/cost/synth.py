@@ -8,16 +8,16 @@ import json
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from golden.catalog import find
 from golden.config import MAX_STAGES, ArrayConfig, ConfigError, MacConfig, Silicon
 from golden.stimulus import MacVectors, mac_vectors
 from hw.command_line import Parser
 from hw.cost.area import AreaRow, ArrayArea, area, array_area, need_mappable
-from hw.cost.cells import Library, builtin_library, liberty_library
+from hw.cost.cells import Library
 from hw.cost.check import MIN_VECTORS, NetlistError
 from hw.cost.flow import SynthesisError
+from hw.cost.technologies import BUILTIN, add_technology_options, chosen_library
 from hw.options import DEPTH
 from hw.verilator_env import ToolMissingError
 
@@ -37,14 +37,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="CONFIG",
         help="short names such as float12, or canonical ones; python -m hw.generate --list has them",
     )
-    parser.add_argument(
-        "--liberty",
-        nargs="+",
-        type=Path,
-        metavar="FILE",
-        help="a cell library, plain or gzipped, in one or more parts (default: the areas of "
-        "sky130_fd_sc_hd cells that come with the project)",
-    )
+    add_technology_options(parser, default=BUILTIN)
     parser.add_argument(
         "--array", type=_side_lengths, metavar="ROWSxCOLS", help="report an array of so many MACs too"
     )
@@ -117,7 +110,7 @@ def _run(options: argparse.Namespace) -> str:
     """What the command prints. Raises :class:`ConfigError` for what cannot be asked."""
     if options.depth is not None and options.array is None:
         raise ConfigError("--depth says nothing without an array; give --array ROWSxCOLS with it")
-    library = liberty_library(options.liberty) if options.liberty else builtin_library()
+    library = chosen_library(options)
     silicons = [_silicon(find(name), hardwired=options.hardwired) for name in options.configs]
     arrays = []
     if options.array is not None:
