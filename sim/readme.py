@@ -19,6 +19,7 @@ from sim.answer import answer
 from sim.finetune import a2q_page
 from sim.finetune import results as finetune
 from sim.hardware_page import paragraph
+from sim.sweep.page import quotation
 
 __all__ = ["QUOTES", "between", "block", "main", "marks"]
 
@@ -104,6 +105,7 @@ def marks(subject: str, *files: str) -> tuple[str, str]:
 
 #: Results files, what their place in the README is called, and what is written there.
 QUOTES = (
+    (("sweep.json",), "which accumulator", quotation),
     (("results.json",), "results", block),
     ((HARDWARE_RUNS,), "hardware runs", hardware_block),
     ((VERIFICATION,), "verification", verification_block),

@@ -15,13 +15,17 @@ from pathlib import Path
 
 from golden.config import ConfigError
 from hw.command_line import Parser
+from hw.cost import timing_page
 from hw.files import write_files
-from sim import calibration, mixed, onnx_results
+from sim import calibration, mixed, onnx_results, power_page
 from sim.certify import page as certificates
 from sim.finetune import a2q_page
 from sim.finetune import results as finetune
 from sim.kernels import cuda_results
+from sim.literature import fpga_page
+from sim.literature import page as literature
 from sim.microscope import results as microscope
+from sim.sweep import page as sweep
 
 __all__ = ["TOPICS", "Topic", "main", "page"]
 
@@ -41,10 +45,25 @@ class Topic:
     file: str  #: In docs/results/.
     made_by: str  #: The command that writes it.
     section: Callable[[dict], str]  #: Results -> Markdown, from a heading of the second level on.
-    figures: Callable[[dict], dict[str, str]] = _no_figures  #: Results -> name of a file -> its SVG.
+    figures: Callable[[dict], dict[str, str]] = _no_figures  #: Results -> name of a file beside it -> text.
 
 
 TOPICS = (
+    Topic(
+        file="sweep.json",
+        made_by="sim.sweep spaces/main.toml --export docs/results/sweep.json",
+        section=sweep.section,
+        figures=sweep.figures,
+    ),
+    Topic(
+        file="timing.json",
+        made_by="hw.cost.timing_results",
+        section=timing_page.section,
+        figures=timing_page.figures,
+    ),
+    Topic(file="power.json", made_by="sim.power --results", section=power_page.section),
+    Topic(file="literature.json", made_by="sim.literature", section=literature.section),
+    Topic(file="fpga.json", made_by="hw.cost.fpga --results", section=fpga_page.section),
     Topic(
         file="finetune.json",
         made_by="sim.finetune",
@@ -69,13 +88,13 @@ TOPICS = (
     Topic(file="onnx.json", made_by="sim.onnx_results", section=onnx_results.section),
 )
 
-_INTRODUCTION = """# Results: accuracy at fewer bits
+_INTRODUCTION = """# Results: cost, and accuracy at fewer bits
 
 Written by `python -m sim.results` from the files in [results](results), each of which a command wrote, with
-its seeds, numbers of images and versions. What stands elsewhere: accuracy against area, row by row, in the
-[README](../README.md) and `make report`; pretrained networks as they are in [zero-shot.md](zero-shot.md);
-networks on the simulated RTL in [hardware-runs.md](hardware-runs.md); speeds in [kernels.md](kernels.md) and
-[gradients.md](gradients.md).
+its seeds, numbers of images and versions. What stands elsewhere: accuracy against area without a clock, row
+by row, in the [README](../README.md) and `make report`; pretrained networks as they are in
+[zero-shot.md](zero-shot.md); networks on the simulated RTL in [hardware-runs.md](hardware-runs.md); speeds in
+[kernels.md](kernels.md) and [gradients.md](gradients.md).
 
 """
 
