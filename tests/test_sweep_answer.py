@@ -170,8 +170,11 @@ def test_pages_quote_sentences_table_and_how_they_were_made(filled):
     text = page.section(filled)
     assert text.startswith("## Which accumulator to build\n")
     for sentence in answer.sentences(filled):
-        assert f"* {sentence}\n" in text and f"* {sentence}\n" in page.block(filled)
+        assert f"* {sentence}\n" in text and f"* {sentence}\n" in page.quotation(filled)
     assert answer.table(filled) in text
-    assert "4 design points of 3 configurations, judged on digits (1000 images)" in text
-    assert "One image of 1000 is 0.1 points" in text
-    assert "Seed 0; stimulus none; python 3" in text
+    assert "4 designs of 3 configurations, " in text and "judged on digits (1000 images)" in text
+    for words in (text, page.quotation(filled)):
+        assert "One image of digits is 0.1 points" in words
+    assert "Seed 0; stimulus none; " in text
+    drawn = page.figures(filled)
+    assert set(drawn) == {"sweep.svg", "explorer.html"} and "(results/sweep.svg)" in text

@@ -18,14 +18,15 @@ def section(export: dict[str, Any]) -> str:
     """Markdown, from a heading of the second level on."""
     meta, points = export["meta"], export["points"]
     judged = sum(1 for point in points if point["accuracy"])
+    configs = len({point["config"] for point in points})
     lines = [
         "## Which accumulator to build",
         "",
-        f"Written by `{meta['command']}`: {len(points)} designs with their costs, {judged} of them judged on "
-        f"{_networks(export)}. Loss is against float32 accumulators under the same operands, and a design is "
-        "chosen where none of the networks loses more than is allowed. Energies are without glitches and wires "
-        "([power.md](power.md)). [explorer.html](results/explorer.html) has all of them to look around in: one "
-        "file, to be opened in a browser.",
+        f"Written by `{meta['command']}`: {len(points)} designs of {configs} configurations, {judged} judged "
+        f"on {_networks(export)}. Loss is against float32 accumulators under the same operands, and a design "
+        "is chosen where none of the networks loses more than is allowed. Energies are without glitches and "
+        "wires ([power.md](power.md)). [explorer.html](results/explorer.html) has all of them to look around "
+        "in: one file, to be opened in a browser.",
         "",
         *(f"* {sentence}" for sentence in sentences(export)),
         "",
@@ -36,6 +37,8 @@ def section(export: dict[str, Any]) -> str:
         "The smallest, and those of least energy, for other operands as well:",
         "",
         table(export),
+        "",
+        f"Seed {meta['seed']}; stimulus {meta['stimulus']}; {_versions(meta)}.",
     ]
     return "\n".join(lines)
 
@@ -49,7 +52,6 @@ def figures(export: dict[str, Any]) -> dict[str, str]:
 
 def quotation(export: dict[str, Any]) -> str:
     """What the README quotes: a sentence for each loss, how far to trust them, and the figure."""
-    versions = ", ".join(f"{name} {version}" for name, version in export["meta"]["versions"].items())
     lines = [
         *(f"* {sentence}" for sentence in sentences(export)),
         "",
@@ -57,8 +59,8 @@ def quotation(export: dict[str, Any]) -> str:
         "",
         f"![Accuracy against area and energy](docs/results/{_NAME})",
         "",
-        "Every design with its figures, fronts and filters: [explorer.html](docs/results/explorer.html), one file "
-        f"to be opened in a browser. {versions}.",
+        "Every design with its figures, fronts and filters: [explorer.html](docs/results/explorer.html), one "
+        f"file to be opened in a browser. {_versions(export['meta'])}.",
         "",
     ]
     return "\n".join(lines)
@@ -70,9 +72,9 @@ def _trust(export: dict[str, Any]) -> str:
     coarsest = max(networks, key=lambda name: 100 / networks[name]["n"])
     step = 100 / networks[coarsest]["n"]
     return (
-        f"One image of {coarsest} is {step:.2g} points, and designs were picked on the images that they are judged "
-        "on, which the intervals do not allow for. Networks are as they were trained in float32; training "
-        "through the accumulator recovers more."
+        f"One image of {coarsest} is {step:.2g} points, and designs were picked on the images that they are "
+        "judged on, which the intervals do not allow for. Networks are as they were trained in float32; "
+        "training through the accumulator recovers more."
     )
 
 
@@ -84,3 +86,7 @@ def _shown(export: dict[str, Any], path: str) -> list[str]:
 
 def _networks(export: dict[str, Any]) -> str:
     return ", ".join(f"{name} ({facts['n']} images)" for name, facts in export["meta"]["networks"].items())
+
+
+def _versions(meta: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in meta["versions"].items())
