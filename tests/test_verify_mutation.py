@@ -92,7 +92,7 @@ STICKY = "SignificandRounder.elaborate: sticky | kept[0] -> sticky & kept[0]"
         ("hw.rounder", STICKY, MACS[:3], "killed"),
         ("hw.rounder", STICKY, MACS[:1], "unreached"),
         ("hw.step", "Number.offset_by: 1 -> 2 (3)", [NARROWER], "equal"),
-        ("hw.adder", "Aligner.elaborate: max(0, width - kept) -> min(0, width - kept)", MACS[:1], "refused"),
+        ("hw.step", "Number.zero: self.zero_flag is None -> self.zero_flag is not None", MACS[:1], "refused"),
         ("hw.array", "SystolicArray._control: chunk_pass == 0 -> chunk_pass != 0", ARRAYS[:1], "killed"),
     ],
 )

@@ -17,7 +17,7 @@ from golden.catalog import default_split, float_accumulator
 from golden.config import ConfigError, FixedFormat, Format, MacConfig, Rounding
 from golden.datapath import offset_ranges, product_shape
 from hw.mac import ChunkAdder
-from hw.multiplier import IntegerMultiplier, Multiplier
+from hw.multiplier import IntegerMultiplier, Multiplier, NormalMultiplier
 from hw.quantizer import Quantizer
 from hw.verilog import verilog_text
 from tb.bank import Bank
@@ -140,6 +140,32 @@ def _multiplier(config: MacConfig) -> Unit:
     return Unit(component=component, check=check)
 
 
+def _normal_multipliers() -> dict[str, Unit]:
+    """The multipliers of float accumulators, whose product comes normalised."""
+
+    def unit(config: MacConfig) -> Unit:
+        component = NormalMultiplier(config)
+        width = len(component.significand)
+
+        def check(ports: Ports) -> tuple[int, str | None, int]:
+            exact = multiply(ports["x"], ports["w"], config)
+            nonzero, lower = exact.significand > 0, exact.significand >> (width - 1) == 0
+            exponent = exact.exponent + component.shape.man_bits + config.x.bias + config.w.bias
+            expected = {
+                "zero": ~nonzero,
+                # Of zero, sign, significand and exponent mean nothing.
+                "negative": np.where(nonzero, exact.negative, ports["negative"]),
+                "significand": np.where(nonzero, exact.significand << lower, ports["significand"]),
+                "exponent": np.where(nonzero, exponent + ~lower, ports["exponent"]),
+            }
+            return _difference(ports, expected)
+
+        return Unit(component=component, check=check)
+
+    configs = {f"{x}_{w}": _operand_config(x, w) for x, w in crossed(_OPERANDS, _OPERANDS)}
+    return {name: unit(config) for name, config in configs.items() if NormalMultiplier.serves(config)}
+
+
 def _integer_multipliers() -> dict[str, Unit]:
     def unit(config: MacConfig) -> Unit:
         component = IntegerMultiplier(config)
@@ -234,6 +260,12 @@ def _all_units() -> Iterator[Units]:
         subject="multipliers",
         what=f"Verilated Multiplier with golden.arith.multiply, all pairs of codes of {', '.join(_OPERANDS)}",
         make=_multipliers,
+    )
+    yield Units(
+        subject="normal-multipliers",
+        what="Verilated NormalMultiplier with golden.arith.multiply, all pairs of codes of operands without "
+        "subnormals",
+        make=_normal_multipliers,
     )
     yield Units(
         subject="integer-multipliers",
