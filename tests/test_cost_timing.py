@@ -17,6 +17,7 @@ from hw.cost.clocked import search
 from hw.cost.curve import ClockPoint, clock_curve, curve_chart, map_mac
 from hw.cost.flow import cell_counts
 from hw.cost.mapping import CACHE, area_of, map_flat, parted_twin
+from hw.cost.netlist import lists_taken_apart
 from hw.cost.record import cost_point
 from hw.cost.stages import choose_stages
 from hw.cost.synth import golden_vectors
@@ -421,3 +422,18 @@ def test_what_cannot_be_asked_is_answered_in_one_sentence(module, arguments, mes
 def test_the_results_command_names_its_clocks():
     assert set(timing_results.CLOCKS_NS) == set(TECHNOLOGIES)
     assert all(find(name) for name in timing_results.CONFIGS)
+
+
+def test_assignments_to_lists_are_taken_apart():
+    netlist = (
+        "module m(a, b);\n  input [2:0] a;\n  output [2:0] b;\n  wire [3:0] \\x.y ;\n  wire z;\n"
+        "  assign { \\x.y [3], \\x.y [1:0], z } = { a, 1'h1 };\n  assign b[2:1] = { z, a[0] };\nendmodule\n"
+    )
+    apart = lists_taken_apart(netlist)
+    assert re.findall(r"assign .*", apart) == [
+        "assign z = 1'b1;",
+        "assign \\x.y [0] = a[0];",
+        "assign \\x.y [1] = a[1];",
+        "assign \\x.y [3] = a[2];",
+        "assign b[2:1] = { z, a[0] };",
+    ]

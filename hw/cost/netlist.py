@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from golden.config import ConfigError
 from hw.cost.cells import Library
 
-__all__ = ["ONE", "ZERO", "FlatNetlist", "Instance", "parse_netlist"]
+__all__ = ["ONE", "ZERO", "FlatNetlist", "Instance", "lists_taken_apart", "parse_netlist"]
 
 #: Nets that never change.
 ZERO, ONE = "1'b0", "1'b1"
@@ -57,12 +57,9 @@ def parse_netlist(verilog: str, library: Library) -> FlatNetlist:
     """
     if len(re.findall(r"^\s*module\b", verilog, re.MULTILINE)) != 1:
         raise ConfigError("activity is of one flat module of cells; flatten the netlist first")
-    widths: dict[str, int | None] = {}
+    widths = _widths(verilog)
     ports: dict[str, dict[str, int | None]] = {"input": {}, "output": {}}
-    for kind, high, low, name in _DECLARATION.findall(verilog):
-        if high and int(low):
-            raise ConfigError(f"the netlist's word {name} does not begin at bit 0")
-        widths[name] = int(high) + 1 if high else None
+    for kind, _, _, name in _DECLARATION.findall(verilog):
         if kind in ports:
             ports[kind][name] = widths[name]
     aliases: dict[str, str] = {}
@@ -97,6 +94,37 @@ def parse_netlist(verilog: str, library: Library) -> FlatNetlist:
     return FlatNetlist(
         inputs=bits_of(ports["input"]), outputs=bits_of(ports["output"]), instances=tuple(instances)
     )
+
+
+def lists_taken_apart(verilog: str) -> str:
+    """The netlist with an assignment a bit where Yosys assigns to a list, which OpenSTA cannot read."""
+    widths = _widths(verilog)
+
+    def plain(match: re.Match) -> str:
+        if not match[1].startswith("{"):
+            return match[0]
+        pairs = zip(_bits(match[1], widths), _bits(match[2], widths), strict=True)
+        return "\n".join(f"  assign {_spaced(left)} = {_spaced(right)};" for left, right in pairs)
+
+    return _ASSIGN.sub(plain, verilog)
+
+
+def _spaced(bit: str) -> str:
+    """A bit as Verilog wants it: an escaped name ends with a space."""
+    if not bit.startswith("\\"):
+        return bit
+    name, bracket, place = bit.rpartition("[") if bit.endswith("]") else (bit, "", "")
+    return f"{name} {bracket}{place}"
+
+
+def _widths(verilog: str) -> dict[str, int | None]:
+    """Bits of each word that is declared; None: it is one bit and no word."""
+    widths: dict[str, int | None] = {}
+    for _, high, low, name in _DECLARATION.findall(verilog):
+        if high and int(low):
+            raise ConfigError(f"the netlist's word {name} does not begin at bit 0")
+        widths[name] = int(high) + 1 if high else None
+    return widths
 
 
 def _bits(expression: str, widths: dict[str, int | None]) -> Iterator[str]:

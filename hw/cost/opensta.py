@@ -18,6 +18,7 @@ from pathlib import Path
 
 from golden.config import ConfigError
 from hw.cost.cells import Library
+from hw.cost.netlist import lists_taken_apart
 
 __all__ = [
     "CriticalPath",
@@ -105,7 +106,7 @@ def bench(netlist: str, top: str, library: Library, *, clock: str = "clk") -> st
     ports = [port.split()[-1] for port in head]
     return "\n".join(
         [
-            _SIGNED.sub(r"\1", netlist),  # a word that this reader does not know
+            _SIGNED.sub(r"\1", lists_taken_apart(netlist)),  # a word that this reader does not know
             f"module {_TOP}({', '.join(ports)});",
             *(f"  {port};" for port in head),
             *body,
