@@ -55,6 +55,7 @@ int main(int argc, char** argv) {{
   Vbench top(&context);
   VerilatedSaifC saif;
   top.trace(&saif, 99);
+  top.clk = 0; top.eval();  // a clock that is high at the first look has not risen
   for (uint64_t i = 0; i < cycles; ++i) {{
     file.read(reinterpret_cast<char*>(row.data()), 8 * row.size());
     {drive}
