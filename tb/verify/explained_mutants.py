@@ -8,6 +8,7 @@ EXPLAINED: dict[tuple[str, str], str] = {
         "the counter has a bit more, which stays 0: it stops at the largest number that it counts to"
     ),
     ("hw.adder", "Aligner.__init__: 1 -> 2 (2)"): "the flag has a second bit, which is always 0",
+    ("hw.multiplier", "NormalMultiplier.__init__: 1 -> 2"): "the flag has a second bit, which is always 0",
     ("hw.column", "load_layout: 1 -> 2"): "the flag has a second bit, which is always 0",
     ("hw.column", "token_layout: 1 -> 2 (7)"): "a field of the token has a second bit, which is always 0",
     ("hw.column", "token_layout: 1 -> 2 (2)"): "a field of the token has a second bit, which is always 0",
