@@ -37,7 +37,7 @@ __all__ = ["CLOCKS_NS", "CONFIGS", "TRIALS", "main", "measure"]
 CONFIGS = (BASELINE, "float16", "float12", "fixed12", "exact")
 
 #: Periods in ns at which stages are chosen, and at which configurations are compared.
-CLOCKS_NS = {"sky130hd": (8.0,)}
+CLOCKS_NS = {"sky130hd": (8.0,), "asap7": (1.5,)}
 
 #: What variants of mapping are tried on, configuration and stages, in a technology that has their cells.
 TRIALS = {"sky130hd": (("float12", 1),)}
