@@ -6,12 +6,19 @@ import re
 import pytest
 
 from sim import results
+from sim.explorer.export import tidy
+from sim.explorer.page import explorer_page
 from sim.results import KEPT, PAGE, TOPICS, page
 
 
 def test_the_page_is_written_from_the_files_that_are_kept():
     kept = {topic.file: json.loads((KEPT / topic.file).read_text()) for topic in TOPICS}
     assert PAGE.read_text() == page(kept)
+
+
+def test_the_explorer_is_of_the_sweep_that_is_kept():
+    export = json.loads((KEPT / "sweep.json").read_text())
+    assert (KEPT / "explorer.html").read_text() == explorer_page(tidy(export)), "run python -m sim.results"
 
 
 def test_what_the_page_links_to_is_there():

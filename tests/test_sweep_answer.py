@@ -136,8 +136,11 @@ def test_sentences_name_the_smallest_that_loses_no_more(filled):
     assert tenth.startswith("For at most 0.1 points lost against float32 accumulators build `float12`")
     assert "1 stage inside" in tenth and "2000 µm²" in tenth and "at 5 ns, 2.00 pJ" in tenth
     assert "60 % less area and 60 % less energy" in tenth
-    assert "+0.10 points on digits (1000 images; 95 % interval" in tenth
-    assert "`float12`" in half
+    assert "points lost: +0.10 on digits (1000 images; 95 % interval" in tenth
+    assert half == (
+        "For at most 0.5 points lost the answer is the same, `float12`: of what is smaller, `float8` "
+        "(1000 µm²) loses least, 0.70 points on digits."
+    )
     assert one.startswith("For at most 1 point lost") and "`float8`" in one and "80 % less area" in one
 
 

@@ -11,18 +11,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sim.explorer.axes import AXES, value
-from sim.explorer.export import default_view, networks_of
-from sim.explorer.front import best_within, pareto_front, worst_loss
+from sim.explorer.export import default_view
+from sim.explorer.front import pareto_front
 from sim.figures import STYLE, svg_text
 from sim.plots import KINDS
 
-__all__ = ["FIGURE", "LOSSES", "sentences", "shown_points", "summary", "summary_files"]
+__all__ = ["FIGURE", "shown_points", "summary", "summary_files"]
 
 #: Name of the summary's figure.
 FIGURE = "summary.svg"
-
-#: Points of accuracy that may be lost, for each of which a design is named.
-LOSSES = (0.1, 0.5, 1.0)
 
 #: The figure goes down to so many points below the best accuracy.
 _SHOWN_LOSS = 5.0
@@ -52,13 +49,12 @@ def summary(export: dict[str, Any]) -> tuple[str, dict[str, str]]:
     costs = [cost for cost in ("um2", "energy_pj") if any(point.get(cost) is not None for point in points)]
     lines = [f"{_scope(points, view)}", "", f"![Accuracy against area and energy]({FIGURE})", ""]
     if network is not None and costs:
-        lines += [f"* {line}" for line in sentences(points, costs[0], networks_of(export["points"]))]
         front = pareto_front(points, costs[0], "accuracy", network)
         best = max((value(point, "accuracy", network) for point in front), default=0)
         close = [point for point in front if value(point, "accuracy", network) >= best - _SHOWN_LOSS]
         words = f"{_AXIS['accuracy'].label.lower()} against {_AXIS[costs[0]].label.lower()}"
         left = f", less {further} further down" if (further := len(front) - len(close)) else ""
-        lines += ["", f"The front of {words}{left}:", "", *_table(close, network)]
+        lines += [f"The front of {words}{left}:", "", *_table(close, network)]
     return "\n".join(lines).rstrip() + "\n", {FIGURE: figure}
 
 
@@ -72,34 +68,6 @@ def summary_files(export: dict[str, Any]) -> dict[str, str | bytes]:
             image, format="png", dpi=160, bbox_inches="tight", metadata={"Software": None}
         )
     return {"summary.md": text, **figures, "summary.png": image.getvalue()}
-
-
-def sentences(points: Sequence[Point], cost: str, networks: Sequence[str]) -> list[str]:
-    """Which design to build for each loss that every network can bear, a sentence each."""
-    said = []
-    worst = " where it loses most" if len(networks) > 1 else ""
-    axis = _AXIS[cost]
-    rivals = [
-        p for p in points if p.get("kind") == "float" and p.get("bits") == 32 and p.get(cost) is not None
-    ]
-    where = networks[0] if len(networks) == 1 else f"each of {', '.join(networks)}"
-    for limit in LOSSES:
-        best = best_within(points, limit, cost, networks)
-        words = f"At most {limit:g} {'point' if limit == 1 else 'points'} lost on {where}: "
-        if best is None:
-            said.append(f"{words}none of these designs.")
-            continue
-        against = ""
-        alike = [point for point in rivals if point.get("operands") == best.get("operands")] or rivals
-        rival = min(alike, key=lambda point: point[cost], default=None)
-        if rival is not None and rival is not best:
-            against = f", {100 * (best[cost] / rival[cost] - 1):+.0f} % against {_name(rival)}"
-        loss = worst_loss(best, networks)
-        lost = f"loses {loss:.2f}" if loss > 0 else f"gains {-loss:.2f}" if loss < 0 else "loses nothing"
-        said.append(
-            f"{words}{_name(best)}, {_figure_text(best[cost])} {axis.unit}{against}; it {lost}{worst}."
-        )
-    return said
 
 
 def _name(point: Point) -> str:

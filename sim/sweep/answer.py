@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from golden.config import ConfigError
+from sim.explorer.front import best_within, worst_loss
 
 __all__ = ["LOSSES", "Choice", "choices", "sentences", "table"]
 
@@ -29,6 +30,7 @@ class Choice:
     clock_ns: float
     smallest: dict[str, Any] | None  #: Least area. None: no point loses so little.
     frugal: dict[str, Any] | None  #: Least energy.
+    near: dict[str, Any] | None  #: Of what is smaller than the smallest, what loses least: too much.
     float32: dict[str, Any]  #: The smallest MAC with a float32 accumulator.
 
     def saved(self, point: dict[str, Any], figure: str) -> float:
@@ -57,24 +59,23 @@ def choices(export: dict[str, Any], operands: str, losses: Sequence[float] = LOS
     clock = min(point["clock_ns"] for point in wide)
     same = [point for point in points if point["clock_ns"] == clock]
     float32 = min((point for point in same if _is_float32(point)), key=lambda point: point["um2"])
-    names = set(export["meta"]["networks"])
-    judged = [point for point in same if set(point["loss"]) == names]
-    return [
-        Choice(
+    names = list(export["meta"]["networks"])
+    judged = [point for point in same if worst_loss(point, names) is not None]
+
+    def choice(loss: float) -> Choice:
+        smallest = best_within(judged, loss, "um2", names)
+        smaller = [point for point in judged if smallest is not None and point["um2"] < smallest["um2"]]
+        return Choice(
             loss=loss,
             operands=operands,
             clock_ns=clock,
-            smallest=min(enough, key=lambda point: point["um2"], default=None),
-            frugal=min(
-                (point for point in enough if point["energy_pj"] is not None),
-                key=lambda point: point["energy_pj"],
-                default=None,
-            ),
+            smallest=smallest,
+            frugal=best_within(judged, loss, "energy_pj", names),
+            near=min(smaller, key=lambda point: worst_loss(point, names), default=None),
             float32=float32,
         )
-        for loss in losses
-        for enough in [[point for point in judged if worst_loss(point) <= loss + 1e-9]]
-    ]
+
+    return [choice(loss) for loss in losses]
 
 
 def _is_float32(point: dict[str, Any]) -> bool:
@@ -82,30 +83,47 @@ def _is_float32(point: dict[str, Any]) -> bool:
     return point["kind"] == "float" and split == _FLOAT32 and point["product"] == "exact"
 
 
-def worst_loss(point: dict[str, Any]) -> float:
-    """Points lost on the network that loses most."""
-    return max(point["loss"].values())
-
-
 def sentences(export: dict[str, Any]) -> list[str]:
-    """One sentence for each allowed loss."""
-    return [_sentence(choice, export) for choice in choices(export, OPERANDS)]
+    """One sentence for each allowed loss; one that has the answer of the sentence before says why."""
+    found = choices(export, OPERANDS)
+    before = [None, *(choice.smallest for choice in found)]
+    return [
+        _again(choice, export)
+        if choice.smallest is not None and choice.smallest is last
+        else _sentence(choice, export)
+        for choice, last in zip(found, before, strict=False)
+    ]
+
+
+def _allowed(choice: Choice) -> str:
+    return f"For at most {choice.loss:g} point{'s' * (choice.loss != 1)} lost"
+
+
+def _again(choice: Choice, export: dict[str, Any]) -> str:
+    text = f"{_allowed(choice)} the answer is the same, `{choice.smallest['label']}`"
+    if choice.near is None:
+        return f"{text}: nothing here is smaller."
+    near = choice.near
+    network = max(export["meta"]["networks"], key=near["loss"].get)
+    return (
+        f"{text}: of what is smaller, `{near['label']}` ({near['um2']:.0f} µm²) loses least, "
+        f"{near['loss'][network]:.2f} points on {network}."
+    )
 
 
 def _sentence(choice: Choice, export: dict[str, Any]) -> str:
-    allowed = f"at most {choice.loss:g} point{'s' * (choice.loss != 1)} lost"
     if choice.smallest is None:
-        return f"For {allowed} none of the accumulators of this sweep will do."
+        return f"{_allowed(choice)} none of the accumulators of this sweep will do."
     best, frugal = choice.smallest, choice.frugal
     text = (
-        f"For {allowed} against float32 accumulators build {_named(best)}: {best['um2']:.0f} µm² of "
+        f"{_allowed(choice)} against float32 accumulators build {_named(best)}: {best['um2']:.0f} µm² of "
         f"{TECHNOLOGY} at {choice.clock_ns:g} ns{_energy(best)}, {_less(choice, best)} than the smallest "
         f"float32-accumulator MAC at that clock"
     )
     if frugal is not None and frugal is not best:
         text += f" (least energy: {_named(frugal)}, {frugal['um2']:.0f} µm²{_energy(frugal)})"
     losses = ", ".join(_loss(best, name, facts) for name, facts in export["meta"]["networks"].items())
-    return f"{text}; it loses {losses}."
+    return f"{text}; points lost: {losses}."
 
 
 def _named(point: dict[str, Any]) -> str:
@@ -136,7 +154,7 @@ def _less(choice: Choice, point: dict[str, Any]) -> str:
 def _loss(point: dict[str, Any], network: str, facts: dict[str, Any]) -> str:
     low, high = point["interval"][network]
     return (
-        f"{point['loss'][network]:+.2f} points on {network} "
+        f"{point['loss'][network]:+.2f} on {network} "
         f"({facts['n']} images; 95 % interval {low:+.2f} to {high:+.2f})"
     )
 
