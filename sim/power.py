@@ -40,8 +40,9 @@ _STIMULI = ("resnet20", "gaussian", "uniform")
 
 #: Rows of the report: (configuration, wired).
 _REPORTED = (
-    *(("float32", False), ("float12", False), ("float12", True)),
-    *(("fixed12", False), ("exact", False), ("int32", False), ("int12", False)),
+    *(("float32", False), ("float16", False), ("float12", False), ("float12", True), ("float8-rne", False)),
+    *(("fixed16", False), ("fixed12", False), ("exact", False)),
+    *(("int32", False), ("int16", False), ("int12", False)),
 )
 _REPORTED_STIMULI = ("resnet20", "digits", "gaussian", "uniform")
 _REPORTED_CLOCKS = {"sky130hd": 20.0, "asap7": 2.0}  # ns

@@ -28,7 +28,7 @@ def test_every_dependency_is_pinned():
         if name == PROJECT["name"]:  # its own extras
             assert set(rest.removesuffix("]").split(",")) <= extras.keys()
         else:
-            assert re.fullmatch(r"[\w-]+==[\d.]+(\.\*)?", requirement), requirement
+            assert re.fullmatch(r"[\w-]+==[\d.]+(\.\*|\.post\d+)?", requirement), requirement
 
 
 @pytest.fixture

@@ -34,13 +34,13 @@ from hw.verilog import verilog_text
 __all__ = ["CLOCKS_NS", "CONFIGS", "TRIALS", "main", "measure"]
 
 #: What is compared: the float32 accumulator first.
-CONFIGS = (BASELINE, "float16", "float12", "fixed12", "exact")
+CONFIGS = (BASELINE, "float16", "float12", "float8", "fixed12", "int12", "exact")
 
 #: Periods in ns at which stages are chosen, and at which configurations are compared.
-CLOCKS_NS = {"sky130hd": (8.0,), "asap7": (1.5,)}
+CLOCKS_NS = {"sky130hd": (8.0, 5.0), "asap7": (1.5, 0.8)}
 
 #: What variants of mapping are tried on, configuration and stages, in a technology that has their cells.
-TRIALS = {"sky130hd": (("float12", 1),)}
+TRIALS = {"sky130hd": (("float12", 1), ("int12", 0), ("exact", 0))}
 _RETIMED_PS = 5000.0
 
 _FILE = Path(__file__).resolve().parents[2] / "docs" / "results" / "timing.json"

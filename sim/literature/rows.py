@@ -109,8 +109,7 @@ def _float_rows() -> list[Design]:
     for name, label in {**named, "float8": "8 bits, e4m3"}.items():
         for policy, how in (("", "product rounded to it"), ("-px", "exact product")):
             config = find(f"{name}{policy}")
-            asap7 = name in ("float32", "float12")
-            rows.append(_design("float", f"{name}{policy}", f"{label}, {how}", config, asap7=asap7))
+            rows.append(_design("float", f"{name}{policy}", f"{label}, {how}", config, asap7=True))
     short = {"float32": "FP32", "float16": "FP16", "float12": "FP12, e4m7"}
     rows += [
         _design("ieee", name, f"{label}, exact product", _ieee(find(name))) for name, label in short.items()
@@ -140,7 +139,9 @@ def _integer_rows() -> list[Design]:
 def _exact_rows() -> list[Design]:
     exact = find("exact")
     whole = exact.accumulator.format.bits
-    rows = [_design("exact", "exact", f"exact for 4096 products, {whole} bits", exact, hardwired=True)]
+    rows = [
+        _design("exact", "exact", f"exact for 4096 products, {whole} bits", exact, hardwired=True, asap7=True)
+    ]
     for bits in (30, 24, 20):
         config = _fixed(bits, 0, Overflow.SATURATE)
         label = f"all product bits, {bits} bits, saturating"
@@ -150,7 +151,7 @@ def _exact_rows() -> list[Design]:
         dropped = config.accumulator.format.lsb - exact.product_lsb
         if dropped > 0:
             label = f"{dropped} low product bits dropped, {bits} bits, saturating"
-            rows.append(_design("exact", f"fixed{bits}", label, config, hardwired=True))
+            rows.append(_design("exact", f"fixed{bits}", label, config, hardwired=True, asap7=bits == 12))
     wrapping = find("fixed16-wrap")
     dropped = wrapping.accumulator.format.lsb - exact.product_lsb
     label = f"{dropped} low product bits dropped, 16 bits, wrapping"
