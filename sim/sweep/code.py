@@ -1,8 +1,9 @@
 """Fingerprints of what results depend on beside their arguments: what code does, not how it is written.
 
-Of accuracy: the sources that train, calibrate and judge, comments aside, and what the arithmetic of a
-configuration makes of some fixed operands, so that a faster kernel or a new policy elsewhere leaves results
-valid. Of cost: the sources that generate, map and measure, and the tools' versions.
+Of accuracy: the sources that train, calibrate and judge, comments aside, and what a configuration makes of
+some fixed operands and of a small network, so that a faster kernel, or a new option of what puts networks on
+an accumulator, leaves results valid. Of cost: the sources that generate, map and measure, and the tools'
+versions.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 #: What decides an accuracy beside the arithmetic of one product.
 _ACCURACY_SOURCES = (
-    *("sim/calibrate.py", "sim/operands.py", "sim/evaluate.py", "sim/inject.py", "sim/product_mode.py"),
+    *("sim/calibrate.py", "sim/operands.py", "sim/evaluate.py"),
     *("sim/data.py", "sim/benchmark_data.py", "sim/models.py", "sim/networks/resnet.py"),
     *("sim/zero_shot/benchmarks.py", "sim/zero_shot/rows.py"),
 )
@@ -70,18 +71,31 @@ def _accuracy_sources() -> str:
 
 
 def _probe(config: MacConfig) -> str:
-    """What the arithmetic makes of operands of three sizes: a digest."""
+    """What the arithmetic makes of operands of three sizes, and of a network: a digest."""
     import torch
 
     from sim.backends import find_backend
+    from sim.inject import accumulate
     from sim.operands import quantize_operand
 
     generator = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator)
+
     digest = hashlib.sha256()
     for scale in (0.25, 1.0, 8.0):
-        x, w = (torch.randn(shape, generator=generator) * scale for shape in ((16, 40), (40, 8)))
-        x, w = quantize_operand(x, config.x, 1 / 16), quantize_operand(w, config.w, 1 / 16)
+        x, w = (
+            quantize_operand(random(*shape) * scale, part, 1 / 16)
+            for shape, part in (((16, 40), config.x), ((40, 8), config.w))
+        )
         digest.update(find_backend("cpu").matmul(x, w, config).double().numpy().tobytes())
+    functional = torch.nn.functional
+    with accumulate(config), torch.no_grad():
+        images = functional.conv2d(random(2, 3, 6, 6), random(4, 3, 3, 3), random(4), padding=1).relu()
+        attention = images.flatten(2) @ images.flatten(2).transpose(1, 2)
+        output = functional.linear(attention.flatten(1), random(5, 16), random(5))
+    digest.update(output.double().numpy().tobytes())
     return digest.hexdigest()
 
 
