@@ -17,6 +17,7 @@ from sim import gradients
 from sim.backends import Backend
 from sim.layers import LayersByName, extents
 from sim.operands import LayerConfig, fit_operands, result_scale, weight_scale
+from sim.orders import Orders, asked
 from sim.product_mode import Product, ProductMode, is_computing
 from sim.straight_through import quantized, straight_through
 
@@ -80,6 +81,7 @@ class AccumulateMode(ProductMode):
         seed: int,
         gradient: GradientRule | None,
         backward: MacConfig | None,
+        orders: Orders,
     ):
         super().__init__(strict=strict)
         self.seed = seed
@@ -88,6 +90,7 @@ class AccumulateMode(ProductMode):
         self.count_events = count_events
         self.gradient = gradient
         self.backward = backward
+        self.orders = orders
         self._above = False  # whether the product was caught above autograd
         self._weights: dict[int, _Weight] = {}  # by the product's place in a forward pass
         self.seen: list[str] = []  #: The name of each product so far.
@@ -124,7 +127,8 @@ class AccumulateMode(ProductMode):
         random = RandomWords(seed=self.seed, call=self.calls)
         if self.gradient is not None and not self._above and _wants_gradient(product):
             self.refuse(self.operator, (product.x, product.w), "it would have no gradient by the rule here")
-        result = (self._differentiable if self._above else self._plain)(product, layer, random)
+        order = asked(self.orders.forward, product.length, product.columns, product.w.device)
+        result = (self._differentiable if self._above else self._plain)(product, layer, order, random)
         self.seen.append(self.where)
         return result
 
@@ -142,7 +146,9 @@ class AccumulateMode(ProductMode):
                 "checkpoint, or use configurations by the names of layers that round without random words"
             )
 
-    def _differentiable(self, product: Product, layer: LayerConfig, random: RandomWords) -> Tensor:
+    def _differentiable(
+        self, product: Product, layer: LayerConfig, order: Tensor | None, random: RandomWords
+    ) -> Tensor:
         config, fitted, convolution = layer.config, self.planned is None, product.geometry is not None
         x = straight_through(product.x, config.x, layer.x_scale, saturates=not fitted)
         w = straight_through(
@@ -151,7 +157,15 @@ class AccumulateMode(ProductMode):
         scale = result_scale(layer, convolution=convolution)
         if config.outer_accumulator.format.significand_bits > 24 and not _is_single(product, scale):
             x, w = x.double(), w.double()  # so that results are not rounded to float32 on the way
-        options = dict(rule=self.gradient, backend=self.backend, backward=self.backward, random=random)
+        options = dict(
+            rule=self.gradient,
+            backend=self.backend,
+            backward=self.backward,
+            order=order,
+            of_x_order=self.orders.of_x,
+            of_w_order=self.orders.of_w,
+            random=random,
+        )
         if convolution:
             result = gradients.conv2d(x, w, config, product.geometry, **options)
         else:
@@ -160,7 +174,9 @@ class AccumulateMode(ProductMode):
 
     @torch.inference_mode(False)  # whose tensors other threads must not write
     @torch.no_grad()
-    def _plain(self, product: Product, layer: LayerConfig, random: RandomWords) -> Tensor:
+    def _plain(
+        self, product: Product, layer: LayerConfig, order: Tensor | None, random: RandomWords
+    ) -> Tensor:
         x = quantized(product.x, layer.config.x, layer.x_scale)
         w = self._quantized_weight(product, layer)
         if product.geometry is None:
@@ -169,12 +185,14 @@ class AccumulateMode(ProductMode):
             operation, arguments = "conv2d", (x, w, layer.config, product.geometry)
         scale = result_scale(layer, convolution=product.geometry is not None)
         if self.count_events:
-            result, events = getattr(self.backend, f"{operation}_events")(*arguments, random=random)
+            result, events = getattr(self.backend, f"{operation}_events")(
+                *arguments, order=order, random=random
+            )
             self.events.append(events)
         else:
             # A result that is to be scaled is rounded to the tensor's type after that.
             dtype = torch.float32 if _is_single(product, scale) else torch.float64
-            result = getattr(self.backend, operation)(*arguments, random=random, dtype=dtype)
+            result = getattr(self.backend, operation)(*arguments, order=order, random=random, dtype=dtype)
         return result if _is_one(scale) else result * _beside(scale, result)
 
     def _quantized_weight(self, product: Product, layer: LayerConfig) -> Tensor:

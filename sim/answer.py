@@ -11,6 +11,9 @@ from sim.statistics import paired_interval
 
 __all__ = ["Answer", "answer", "correct_images", "pareto_front"]
 
+#: A denoiser "keeps" float32's quality if it loses at most so many dB.
+TOLERANCE_DB = 0.1
+
 #: A configuration "keeps" float32's accuracy if it loses at most this share of the images of every task.
 TOLERANCE = 0.005
 
@@ -61,7 +64,11 @@ def answer(rows: Sequence[dict], reference: str) -> Answer:
     paragraph += (
         f" {_smallest_sentence(rows)} {n} test images; float32 gets {100 * _float32(at):.2f} % right."
     )
-    return Answer(paragraph, [f"Registers or wires for the offsets: {_wiring(rows, reference)}"])
+    points = [
+        f"Registers or wires for the offsets: {_wiring(rows, reference)}",
+        f"A regression instead of classes: {_denoising(rows, at)}",
+    ]
+    return Answer(paragraph, points)
 
 
 def _comparison(rows: Sequence[dict], at: dict) -> str:
@@ -124,6 +131,21 @@ def _wiring(rows: Sequence[dict], reference: str) -> str:
         f"with exponent offsets as constants, the same for all layers, {reference} takes {100 * saved:.0f} "
         f"% less area ({_area(wired)}) and gets {100 * wired['accuracy']:.2f} % right instead of "
         f"{100 * held['accuracy']:.2f} %."
+    )
+
+
+def _denoising(rows: Sequence[dict], at: dict) -> str:
+    """The smallest row of each kind that denoises as well as float32, and how ``at`` does."""
+    enough = [row for row in rows if -row["denoising"]["difference"] <= TOLERANCE_DB]
+    kinds = {kind: [row for row in enough if row["kind"] == kind] for kind in _WORDS}
+    there = sorted((min(some, key=_um2) for some in kinds.values() if some), key=_um2)
+    parts = [f"{row['label']} ({_area(row)})" for row in there]
+    parts += [f"none that is {_WORDS[kind]}" for kind, some in kinds.items() if not some]
+    done = at["denoising"]
+    return (
+        f"the smallest MAC of each kind that loses at most {TOLERANCE_DB:g} dB against float32 "
+        f"({done['float32_psnr']:.2f} dB) on {done['n']} denoised digits: {'; '.join(parts)}. {at['label']} "
+        f"loses {-done['difference']:.2f} dB."
     )
 
 

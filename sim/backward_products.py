@@ -14,12 +14,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from golden.codes import quantize_values
-from golden.config import MAX_OPERAND_FIXED_BITS, MacConfig, Rounding
+from golden.config import MAX_OPERAND_FIXED_BITS, MacConfig
 from golden.gradients import Estimator, GradientRule
 from golden.random_words import RandomWords
 from sim.backends import Backend, Conv2dGeometry, patches, unpatched
 from sim.operands import fit_operands
+from sim.orders import Order, asked
+from sim.straight_through import quantized
 
 __all__ = ["Forward", "conv2d_through", "matmul_through"]
 
@@ -37,6 +38,8 @@ class Forward(Protocol):
     rule: GradientRule
     backend: Backend
     order: Tensor | None
+    of_x_order: Order
+    of_w_order: Order
     random: RandomWords
 
 
@@ -47,14 +50,14 @@ class _Product:
         largest = [float(each.abs().max()) if each.numel() else 0.0 for each in (left, right)]
         layer = fit_operands(config, *largest, int_bits=MAX_OPERAND_FIXED_BITS, length=None)
         self.config, self.scale = layer.config, layer.x_scale * layer.w_scale
-        self.left = quantize_values(left.double() / layer.x_scale, self.config.x, Rounding.NEAREST_EVEN)
-        self.right = quantize_values(right.double() / layer.w_scale, self.config.w, Rounding.NEAREST_EVEN)
+        self.left = quantized(left, self.config.x, layer.x_scale)
+        self.right = quantized(right, self.config.w, layer.w_scale)
         self.backend, self.random, self.calls = forward.backend, forward.random, calls
 
-    def of(self, left: Tensor, right: Tensor, part: int) -> Tensor:
+    def of(self, left: Tensor, right: Tensor, part: int, order: Tensor | None) -> Tensor:
         """The product of two tensors that hold fitted values; ``part`` has random words of its own."""
         words = replace(self.random, call=(self.random.call + part) % _OF_W | self.calls)
-        result = self.backend.matmul(left, right, self.config, None, words, dtype=torch.float64)
+        result = self.backend.matmul(left, right, self.config, order, words, dtype=torch.float64)
         return (result * self.scale).float()
 
 
@@ -71,20 +74,32 @@ def matmul_through(
         return of_x.reshape(x.shape), of_w
     of_x = _Product(config, grad, w.mT, forward, _OF_X)
     of_w = _Product(config, x.mT, grad, forward, _OF_W)
+    x_order = asked(forward.of_x_order, *of_x.right.shape[-2:], grad.device)
+    w_order = asked(forward.of_w_order, *of_w.right.shape[-2:], grad.device)
     if forward.rule.estimator is Estimator.IDENTITY:
-        sums = of_x.of(of_x.left, of_x.right, 0), of_w.of(of_w.left, of_w.right, 0)
+        sums = of_x.of(of_x.left, of_x.right, 0, x_order), of_w.of(of_w.left, of_w.right, 0, w_order)
         return sums[0].sum_to_size(x.shape), sums[1].sum_to_size(w.shape)
     f = forward
     kept = f.backend.gradient_masks(x, w, f.config, f.rule, f.order, f.random)
+    x_columns = _by_column(x_order, *of_x.right.shape[-2:]).to(grad.device)
     x_parts, w_parts = [], []
     for block in _blocks(kept):
         some = kept[..., block].movedim(-1, -3)  # [..., k, m, n]
         left, right = of_x.left.unsqueeze(-3) * some, of_x.right.mT[..., block, :].unsqueeze(-1)
-        x_parts.append(of_x.of(left, right, block.start).squeeze(-1))
+        picked = x_columns[block]  # each column of this product is a matrix of its own
+        left, right = left.take_along_dim(picked[:, None], -1), right.take_along_dim(picked[..., None], -2)
+        x_parts.append(of_x.of(left, right, block.start, None).squeeze(-1))
         left, right = of_w.left[..., block, :].unsqueeze(-2), of_w.right.unsqueeze(-3) * some
-        w_parts.append(of_w.of(left, right, block.start).squeeze(-2))
+        w_parts.append(of_w.of(left, right, block.start, w_order).squeeze(-2))
     of_a, of_b = torch.cat(x_parts, dim=-2).mT, torch.cat(w_parts, dim=-2)
     return of_a.sum_to_size(x.shape), of_b.sum_to_size(w.shape)
+
+
+def _by_column(order: Tensor | None, length: int, columns: int) -> Tensor:
+    """The order [columns, length] of each column."""
+    if order is None:
+        order = torch.arange(length)
+    return (order[:, None] if order.ndim == 1 else order).expand(length, columns).t()
 
 
 def _blocks(kept: Tensor) -> Iterator[slice]:

@@ -19,6 +19,7 @@ from golden.random_words import RandomWords
 from sim.backends import Backend, Conv2dGeometry, find_backend
 from sim.backward_products import conv2d_through, matmul_through
 from sim.kernels.exact import conv2d_gradients, matmul_gradients
+from sim.orders import Order, ascending
 
 __all__ = ["conv2d", "matmul"]
 
@@ -32,6 +33,8 @@ class _Options:
     backend: Backend
     backward: MacConfig | None
     order: Tensor | None
+    of_x_order: Order
+    of_w_order: Order
     random: RandomWords
 
 
@@ -44,15 +47,25 @@ def matmul(
     backend: Backend | str,
     backward: MacConfig | None = None,
     order: Tensor | None = None,
+    of_x_order: Order = ascending,
+    of_w_order: Order = ascending,
     random: RandomWords = FIRST_WORDS,
 ) -> Tensor:
     """x[..., m, k] @ w[..., k, n] as :meth:`sim.backends.Backend.matmul`, in x's type.
 
     ``x`` and ``w`` hold values of the configuration's formats. ``backward``: None for gradients by float32
-    products, or a configuration by which these are computed, too, their operands fitted to its formats.
+    products, or a configuration by which these are computed, too, their operands fitted to its formats, in
+    the orders of :class:`sim.orders.Orders`.
     """
     options = _Options(
-        config=config, rule=rule, backend=find_backend(backend), backward=backward, order=order, random=random
+        config=config,
+        rule=rule,
+        backend=find_backend(backend),
+        backward=backward,
+        order=order,
+        of_x_order=of_x_order,
+        of_w_order=of_w_order,
+        random=random,
     )
     return _Matmul.apply(x, w, options)
 
@@ -67,11 +80,20 @@ def conv2d(
     backend: Backend | str,
     backward: MacConfig | None = None,
     order: Tensor | None = None,
+    of_x_order: Order = ascending,
+    of_w_order: Order = ascending,
     random: RandomWords = FIRST_WORDS,
 ) -> Tensor:
     """images[i, c, h, w] * weight[o, c / groups, kh, kw] -> [i, o, h', w']; see :func:`matmul`."""
     options = _Options(
-        config=config, rule=rule, backend=find_backend(backend), backward=backward, order=order, random=random
+        config=config,
+        rule=rule,
+        backend=find_backend(backend),
+        backward=backward,
+        order=order,
+        of_x_order=of_x_order,
+        of_w_order=of_w_order,
+        random=random,
     )
     return _Conv2d.apply(images, weight, geometry, options)
 

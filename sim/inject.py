@@ -18,6 +18,7 @@ from sim.accumulate_mode import AccumulateMode, taker
 from sim.autograd_override import overridden
 from sim.backends import Backend, find_backend
 from sim.layers import Layers, LayersByName, extents, largest, named_config, resolved
+from sim.orders import Order, Orders
 from sim.product_mode import Product, ProductMode, UnreplacedProductError, caught
 
 __all__ = [
@@ -46,6 +47,7 @@ def accumulate(
     seed: int = 0,
     gradient: GradientRule | str | None = None,
     backward: MacConfig | str | None = None,
+    order: str | Order | Orders | None = None,
     model: nn.Module | None = None,
 ) -> Iterator[AccumulateMode]:
     """Run every matrix product of the code inside through an accumulator, bit for bit.
@@ -75,6 +77,10 @@ def accumulate(
         torch's own gradients of the products of unrounded operands, silently.
     backward : MacConfig, str or None
         The configuration of the products of the backward pass. None: float32.
+    order : str, function, Orders or None
+        The order in which each sum takes its products, of :mod:`sim.orders`: a name, or a function that gives
+        it for a product's k and n; an ``Orders`` has one for the forward product and two for those of the
+        backward pass. Float32 products of a backward pass have none. None: ascending.
     model : Module, optional
         What names of layers are relative to, where it is not the outermost module that is called.
     """
@@ -92,6 +98,7 @@ def accumulate(
         seed=seed,
         gradient=gradient,
         backward=named_config(backward) if isinstance(backward, str) else backward,
+        orders=Orders.of(order),
     )
     with caught(mode, model), overridden(taker) if gradient is not None else nullcontext():
         yield mode
@@ -105,9 +112,10 @@ def convert(
     backend: str | Backend = "cpu",
     gradient: GradientRule | str | None = None,
     backward: MacConfig | str | None = None,
+    order: str | Order | Orders | None = None,
 ) -> Accumulated:
     """The network with every product through an accumulator, as a module; see :func:`accumulate`."""
-    options = {"backend": backend, "gradient": gradient, "backward": backward}
+    options = {"backend": backend, "gradient": gradient, "backward": backward, "order": order}
     return Accumulated(model, layers, options)
 
 

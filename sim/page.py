@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from html import escape
 
 from sim.answer import answer, pareto_front
-from sim.plots import KINDS, accuracy_against_width, area_against_accuracy, area_by_component
+from sim.plots import (
+    KINDS,
+    accuracy_against_width,
+    area_against_accuracy,
+    area_by_component,
+    denoising_against_width,
+)
 
 __all__ = ["html_page"]
 
@@ -57,6 +63,12 @@ def html_page(results: dict) -> str:
             "in registers or wired in, the curve shows registers. Points further down are left out.",
         ),
         _figure(
+            "Denoising against the width of the accumulator",
+            denoising_against_width(_one_per_width(rows), results["denoising"]),
+            "The same accumulators in a regression: the error of every pixel counts, so what truncation "
+            "takes from each sum is lost, where a classifier's largest output stays the largest.",
+        ),
+        _figure(
             "Area against accuracy",
             area_against_accuracy(rows, front, baseline, _CLOSE),
             "One point a row of the table. The line is the Pareto front, its points named. The dashed line "
@@ -71,7 +83,7 @@ def html_page(results: dict) -> str:
             "across boundaries: the remainder.",
         ),
         "<h2>All rows</h2><p>Click a heading to sort. Bold: on the Pareto front.</p>",
-        _table(rows, results["tasks"], results["baseline"], {row["label"] for row in front}),
+        _table(rows, results, {row["label"] for row in front}),
         _provenance(results),
     ]
     return (
@@ -104,7 +116,8 @@ def _for_components(rows: Sequence[dict]) -> list[dict]:
     ]
 
 
-def _table(rows: Sequence[dict], tasks: dict[str, dict], baseline: str, front: set[str]) -> str:
+def _table(rows: Sequence[dict], results: dict, front: set[str]) -> str:
+    tasks, baseline, denoising = results["tasks"], results["baseline"], results["denoising"]
     heads = [
         ("name", True),
         ("accumulator", True),
@@ -120,6 +133,8 @@ def _table(rows: Sequence[dict], tasks: dict[str, dict], baseline: str, front: s
     for task, facts in tasks.items():
         heads += [(f"{task}, n = {facts['n']} (%)", False), ("points (95 %)", False)]
     heads += [
+        (f"{denoising['name']}, n = {denoising['n']} (PSNR, dB)", False),
+        ("against float32 (dB, 95 %)", False),
         ("overflow", False),
         ("underflow", False),
         ("swamped", False),
@@ -152,6 +167,8 @@ def _row(row: dict, tasks: Sequence[str], on_front: bool) -> str:
             _number(100 * result["accuracy"], ".2f"),
             _interval(result["difference"], result["interval"]),
         ]
+    denoised = row["denoising"]
+    cells += [_number(denoised["psnr"], ".2f"), _interval(denoised["difference"], denoised["interval"], 1)]
     cells += [
         _number(100 * row["events"][event], ".3f", " %")
         for event in ("overflow", "underflow", "swamped", "chunk_overflow")
@@ -168,9 +185,9 @@ def _number(value: float, spec: str, unit: str = "") -> str:
     return f'<td data-v="{value}">{value:{spec}}{unit}</td>'
 
 
-def _interval(difference: float, interval: Sequence[float]) -> str:
-    low, high = (100 * end for end in interval)
-    return f'<td data-v="{difference}">{100 * difference:+.2f} [{low:+.2f}, {high:+.2f}]</td>'
+def _interval(difference: float, interval: Sequence[float], scale: float = 100) -> str:
+    low, high = (scale * end for end in interval)
+    return f'<td data-v="{difference}">{scale * difference:+.2f} [{low:+.2f}, {high:+.2f}]</td>'
 
 
 def _provenance(results: dict) -> str:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hw.cost.area import PARTS
 from sim.figures import STYLE, svg_text
 
-__all__ = ["KINDS", "accuracy_against_width", "area_against_accuracy", "area_by_component"]
+__all__ = [
+    "KINDS",
+    "accuracy_against_width",
+    "area_against_accuracy",
+    "area_by_component",
+    "denoising_against_width",
+]
 
 #: Kind of accumulator -> (what the reader sees, colour, marker). Colours are distinct to the colour-blind.
 KINDS = {
@@ -37,6 +44,8 @@ _PART_COLORS = [
     "#bbbbbb",
 ]
 
+_WIDTH = "accumulator width (bits)"
+
 #: The first figure goes down to so many points below float32; what is worse is of no use to anybody.
 _SHOWN_LOSS = 12
 
@@ -61,35 +70,66 @@ def accuracy_against_width(rows: Sequence[dict], tasks: Sequence[str]) -> str:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(4.6 * len(tasks), 3.8))
         axes = figure.subplots(1, len(tasks), squeeze=False)[0]
-        families: dict[str, list[dict]] = {}
-        for row in rows:
-            families.setdefault(_family(row), []).append(row)
         for axis, task in zip(axes, tasks, strict=True):
-            for name, members in families.items():
-                _, color, marker = KINDS[members[0]["kind"]]
-                members = sorted(members, key=lambda row: row["bits"])
-                dashed = "--" if "wrapping" in name else ":" if "nearest" in name else "-"
-                axis.plot(
-                    [row["bits"] for row in members],
-                    [100 * row["tasks"][task]["accuracy"] for row in members],
-                    color=color,
-                    marker=marker,
-                    linestyle=dashed,
-                    linewidth=1.1,
-                    markersize=3.5,
-                    markerfacecolor="white" if "g =" in name else color,
-                    label=name,
-                )
+            _curves(axis, rows, lambda row, task=task: 100 * row["tasks"][task]["accuracy"])
             reference = 100 * rows[0]["tasks"][task]["float32_accuracy"]
-            axis.axhline(reference, color="#555555", linewidth=0.8)
-            axis.annotate("float32", (32, reference), ha="right", va="bottom", color="#555555")
+            _level(axis, reference, "float32")
             axis.set_title(f"{task}, {rows[0]['tasks'][task]['n']} images")
-            axis.set_xlabel("accumulator width (bits)")
+            axis.set_xlabel(_WIDTH)
             axis.set_ylim(reference - _SHOWN_LOSS, reference + 1.5)
         axes[0].set_ylabel("top-1 accuracy (%)")
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="center left", bbox_to_anchor=(0.92, 0.5))
+        _legend(figure, axes[0])
         return svg_text(figure)
+
+
+def denoising_against_width(rows: Sequence[dict], denoising: dict) -> str:
+    """PSNR of denoised images in dB over accumulator bits, one curve a policy, beside the noisy images."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(5.6, 3.8))
+        axis = figure.subplots()
+        _curves(axis, rows, lambda row: row["denoising"]["psnr"])
+        _level(axis, denoising["float32_psnr"], "float32")
+        _level(axis, denoising["noisy_psnr"], "not denoised")
+        axis.set_title(f"{denoising['name']}, {denoising['n']} images, noise of σ = {denoising['sigma']:g}")
+        axis.set_xlabel(_WIDTH)
+        axis.set_ylabel("PSNR (dB)")
+        axis.set_ylim(denoising["noisy_psnr"] - 1, denoising["float32_psnr"] + 0.6)
+        _legend(figure, axis)
+        return svg_text(figure)
+
+
+def _curves(axis: Axes, rows: Sequence[dict], value: Callable[[dict], float]) -> None:
+    """A value of each row over accumulator bits, one curve a policy."""
+    families: dict[str, list[dict]] = {}
+    for row in rows:
+        families.setdefault(_family(row), []).append(row)
+    for name, members in families.items():
+        _, color, marker = KINDS[members[0]["kind"]]
+        members = sorted(members, key=lambda row: row["bits"])
+        dashed = "--" if "wrapping" in name else ":" if "nearest" in name else "-"
+        axis.plot(
+            [row["bits"] for row in members],
+            [value(row) for row in members],
+            color=color,
+            marker=marker,
+            linestyle=dashed,
+            linewidth=1.1,
+            markersize=3.5,
+            markerfacecolor="white" if "g =" in name else color,
+            label=name,
+        )
+
+
+def _level(axis: Axes, value: float, words: str) -> None:
+    """A value that no accumulator changes, as a line across with its name at the right."""
+    axis.axhline(value, color="#555555", linewidth=0.8)
+    axis.annotate(words, (32, value), ha="right", va="bottom", color="#555555")
+
+
+def _legend(figure: Figure, axis: Axes) -> None:
+    """The policies, right of all panels."""
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="center left", bbox_to_anchor=(0.92, 0.5))
 
 
 def area_against_accuracy(rows: Sequence[dict], front: Sequence[dict], baseline: dict, floor: float) -> str:

@@ -52,6 +52,11 @@ class Product:
         return self.w.shape[-2] if self.geometry is None else self.w[0].numel()
 
     @property
+    def columns(self) -> int:
+        """N, the columns of the output: a convolution's output channels."""
+        return self.w.shape[-1] if self.geometry is None else len(self.w)
+
+    @property
     def not_finite(self) -> str | None:
         """The operand that has NaN or infinity, if one has."""
         operands = {"left": self.x, "right": self.w}

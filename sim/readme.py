@@ -19,6 +19,8 @@ from sim.answer import answer
 from sim.finetune import a2q_page
 from sim.finetune import results as finetune
 from sim.hardware_page import paragraph
+from sim.studies import NAMES
+from sim.studies.together import headlines
 from sim.sweep.page import quotation
 
 __all__ = ["QUOTES", "between", "block", "main", "marks"]
@@ -42,23 +44,26 @@ def block(results: dict) -> str:
     if missing := [label for label in _LABELS if label not in rows]:
         raise ConfigError(f"this report has no row {missing[0]}; make the whole report")
     tasks = ", ".join(f"{task} ({facts['n']} images)" for task, facts in results["tasks"].items())
-    made = results["meta"]["provenance"]
+    made, denoising = results["meta"]["provenance"], results["denoising"]
     lines = [
         answer(results["rows"], results["reference"]).paragraph,
         "",
         f"Some of the {len(rows)} rows. The area is that of one MAC, the images are {tasks}, and intervals "
-        "are 95 % for the paired difference:",
+        "are 95 % for the paired difference; the last column is the PSNR of "
+        f"{denoising['n']} denoised digits, of which float32's is {denoising['float32_psnr']:.2f} dB and "
+        f"that of the noisy images {denoising['noisy_psnr']:.2f} dB:",
         "",
         f"| accumulator | bits | offsets | µm² | NAND2 | of `{results['baseline']}` "
-        "| right, % | against float32, points |",
-        "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| right, % | against float32, points | denoising against float32, dB |",
+        "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in (rows[label] for label in _LABELS):
         measured, (low, high) = row["area"], (100 * end for end in row["interval"])
         lines.append(
             f"| `{row['name']}` | {row['bits']} | {row['offsets']} | {measured['um2']:.0f} | "
             f"{measured['nand2']:.0f} | {100 * measured['relative']:.0f} % | {100 * row['accuracy']:.2f} | "
-            f"{100 * row['difference']:+.2f} [{low:+.2f}, {high:+.2f}] |"
+            f"{100 * row['difference']:+.2f} [{low:+.2f}, {high:+.2f}] | "
+            f"{row['denoising']['difference']:+.2f} |"
         )
     lines += [
         "",
@@ -97,6 +102,11 @@ def accuracy_block(trained: dict, integers: dict, calibrated: dict) -> str:
     return "".join(f"* {each}\n" for each in sentences)
 
 
+def studies_block(*results: dict) -> str:
+    """What stands between the marks of the studies."""
+    return headlines({each["study"]: each for each in results})
+
+
 def marks(subject: str, *files: str) -> tuple[str, str]:
     """The lines between which a page quotes results files."""
     written = f"Written by python -m sim.readme from docs/results/{', '.join(files)}."
@@ -110,6 +120,7 @@ QUOTES = (
     ((HARDWARE_RUNS,), "hardware runs", hardware_block),
     ((VERIFICATION,), "verification", verification_block),
     (("finetune.json", "a2q.json", "calibration.json"), "accuracy", accuracy_block),
+    (tuple(f"study-{name}.json" for name in NAMES), "studies", studies_block),
 )
 
 

@@ -22,6 +22,7 @@ from sim.certify import page as certificates
 from sim.finetune import a2q_page
 from sim.finetune import results as finetune
 from sim.kernels import cuda_results
+from sim.literature import fpga_page
 from sim.literature import page as literature
 from sim.microscope import results as microscope
 from sim.sweep import page as sweep
@@ -61,6 +62,7 @@ TOPICS = (
         figures=timing_page.figures,
     ),
     Topic(file="power.json", made_by="sim.power --results", section=power_page.section),
+    Topic(file="fpga.json", made_by="hw.cost.fpga --results", section=fpga_page.section),
     Topic(file="literature.json", made_by="sim.literature", section=literature.section),
     Topic(
         file="finetune.json",

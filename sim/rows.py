@@ -1,12 +1,12 @@
-"""The rows of the report: which configurations, how accurate their networks are, how large their MACs."""
+"""The rows of the report: which configurations, how well their networks do, how large their MACs are."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from hw.cost.synth import golden_vectors
 from hw.files import write_files
 from sim.calibrate import at_offset, has_offsets, is_exact
 from sim.data import BUILD
+from sim.denoising import DenoisingTask, evaluate_denoising
 from sim.evaluate import Task, digits_task, evaluate_all, fashion_task
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "WIRED_BASELINE",
     "accuracies",
     "add_areas",
+    "denoisings",
     "describe",
     "load_tasks",
     "rows_of",
@@ -115,9 +117,38 @@ def accuracies(rows: Sequence[tuple[str, bool]], jobs: int, arguments: tuple) ->
     code = _fingerprint(repr(arguments))
     paths = {row: BUILD / "report" / f"{_fingerprint(f'{code} {row}')}.json" for row in rows}
     with ProcessPoolExecutor(jobs, initializer=_start_worker, initargs=arguments) as pool:
-        futures = {pool.submit(_kept_accuracy, *row, paths[row]): row for row in rows}
-        done = progress(as_completed(futures), "accuracy", len(rows))
-        return {futures[future]: future.result() for future in done}
+        return _gathered({pool.submit(_kept_accuracy, *row, paths[row]): row for row in rows}, "accuracy")
+
+
+def _gathered(futures: Mapping[Future, tuple[str, bool]], what: str) -> dict[tuple[str, bool], dict]:
+    """What each row's work gave, shown as it comes."""
+    done = progress(as_completed(futures), what, len(futures))
+    return {futures[future]: future.result() for future in done}
+
+
+_denoising: list[DenoisingTask] = []  # of a worker process
+
+
+def _start_denoising(task: DenoisingTask) -> None:
+    torch.set_num_threads(1)
+    _denoising[:] = [task]
+
+
+def _denoise(name: str, offset: int | None) -> dict:
+    return evaluate_denoising(_denoising[0], find(name), shared=offset)
+
+
+def denoisings(
+    offsets: Mapping[tuple[str, bool], int | None], jobs: int, task: DenoisingTask
+) -> dict[tuple[str, bool], dict]:
+    """How well every row (name, wired) denoises, on ``jobs`` processes.
+
+    ``offsets``: the product offset that is wired in, which one chip has for classifiers and denoisers alike,
+    or None. Nothing is kept: a row takes a fraction of a second.
+    """
+    with ProcessPoolExecutor(jobs, initializer=_start_denoising, initargs=(task,)) as pool:
+        futures = {pool.submit(_denoise, row[0], offset): row for row, offset in offsets.items()}
+        return _gathered(futures, "denoising")
 
 
 _ACCURACY_MODULES = (

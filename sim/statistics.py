@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy.stats import norm, rankdata
 
-__all__ = ["paired_interval", "paired_spearman_interval", "spearman"]
+__all__ = ["paired_decibel_interval", "paired_interval", "paired_spearman_interval", "spearman"]
 
 
 def paired_interval(a: np.ndarray, b: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
@@ -47,6 +47,21 @@ def _wilson(p: float, n: int, z: float) -> tuple[float, float]:
     center = p + z * z / (2 * n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return (center - half) / (1 + z * z / n), (center + half) / (1 + z * z / n)
+
+
+def paired_decibel_interval(a: np.ndarray, b: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval for 10 log10(mean(b) / mean(a)): by how many dB the PSNR of ``a`` is above that of ``b``.
+
+    ``a`` and ``b`` are positive squared errors of the same images, float[n]. The delta method: the logarithm
+    of a ratio of means has the variance of mean(a_i / mean(a) - b_i / mean(b)), so what both share drops
+    out. Equal errors give an interval without width.
+    """
+    if len(a) != len(b) or len(a) < 2:
+        raise ValueError(f"two errors for each of the same images are needed, not {len(a)} and {len(b)}")
+    difference = -10 * math.log10(a.mean() / b.mean())
+    spread = float((a / a.mean() - b / b.mean()).std(ddof=1)) / math.sqrt(len(a))
+    half = 10 / math.log(10) * float(norm.ppf(0.5 + confidence / 2)) * spread
+    return difference - half, difference + half
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:

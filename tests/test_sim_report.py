@@ -49,6 +49,13 @@ def made_up_row(name: str, wired: bool, um2: float, right: int) -> dict:
         "offset": 3 if wired else None,
         "events": {"overflow": 0.01, "underflow": 0.02, "swamped": 0.03, "chunk_overflow": 0.04},
         "tasks": {"digits": task},
+        "denoising": {
+            "n": IMAGES,
+            "psnr": 18 - (400 - right) / 100,
+            "float32_psnr": 18.0,
+            "difference": -(400 - right) / 100,
+            "interval": [-(400 - right) / 100 - 0.01, -(400 - right) / 100 + 0.01],
+        },
         "area": {
             "um2": um2,
             "nand2": um2 / 4,
@@ -83,6 +90,13 @@ def results(rows):
         "reference": "float12",
         "baseline": "float32-px wired",
         "tasks": {"digits": {"n": IMAGES}},
+        "denoising": {
+            "name": "denoised digits",
+            "n": IMAGES,
+            "sigma": 0.25,
+            "noisy_psnr": 12.0,
+            "float32_psnr": 18.0,
+        },
         "rows": rows,
     }
 
@@ -107,6 +121,14 @@ def test_the_front_has_no_row_that_another_beats(rows):
     assert [row["label"] for row in pareto_front(rows)] == ["float8", "fixed16", "exact"]
 
 
+def test_the_smallest_that_still_denoises_is_named(rows):
+    _, regression = answer(rows, "float12").points
+    assert regression.index("fixed16 (") < regression.index("exact (") < regression.index("none that is")
+    assert "none that is integer" in regression
+    assert "float32-px wired (" in regression  # the only float that loses no more
+    assert "float12 loses 0.12 dB" in regression
+
+
 def test_correct_images_come_back(rows):
     assert correct_images(rows[0]).sum() == 388
 
@@ -114,7 +136,8 @@ def test_correct_images_come_back(rows):
 def test_the_page_is_self_contained_and_reproducible(results):
     page = html_page(results)
     assert page == html_page(json.loads(json.dumps(results)))
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 4
+    assert "-0.12 [-0.13, -0.11]" in page  # dB, float12
     assert "http" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", ""
     )
@@ -128,6 +151,8 @@ def test_csv_has_a_line_a_row(results):
     assert [line["label"] for line in lines] == [row["label"] for row in results["rows"]]
     assert float(lines[0]["um2"]) == 3000
     assert float(lines[0]["digits accuracy"]) == 388 / IMAGES
+    assert float(lines[0]["denoising psnr"]) == 17.88
+    assert float(lines[0]["denoising low"]) < -0.12 < float(lines[0]["denoising high"])
 
 
 def test_rows_come_with_what_they_are_compared_with():
@@ -174,7 +199,8 @@ def test_a_small_report_from_end_to_end(tmp_path):
     command = [sys.executable, "-m", "sim.report", "--rows", "fixed8", "--fashion", "0", "-o", str(tmp_path)]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     results = json.loads((tmp_path / "results.json").read_text())
-    assert answer(results["rows"], "float12").paragraph in run.stdout
+    said = answer(results["rows"], "float12")
+    assert all(words in run.stdout for words in (said.paragraph, *said.points))
     assert {path.name for path in tmp_path.iterdir()} == {"results.json", "results.csv", "index.html"}
     by_label = {row["label"]: row for row in results["rows"]}
     assert list(by_label) == [
@@ -189,6 +215,9 @@ def test_a_small_report_from_end_to_end(tmp_path):
         assert row["area"]["vectors"] >= 2**16
         assert row["tasks"]["digits"]["n"] == 1797
         assert row["accuracy"] == correct_images(row).mean()
+        low, high = row["denoising"]["interval"]
+        assert low <= row["denoising"]["difference"] <= high
+        assert row["denoising"]["float32_psnr"] == results["denoising"]["float32_psnr"]
         if row["offsets"] == "registers":  # with any offset in reach every event is possible
             assert all(hits > 0 for hits in row["area"]["events"].values())
     areas = {label: row["area"]["um2"] for label, row in by_label.items()}

@@ -1,9 +1,9 @@
-"""The paired interval against the table of its paper and against itself."""
+"""Paired intervals against the table of their paper, against resampling and against themselves."""
 
 import numpy as np
 import pytest
 
-from sim.statistics import paired_interval
+from sim.statistics import paired_decibel_interval, paired_interval
 
 
 def answers(both, only_a, only_b, neither):
@@ -39,3 +39,22 @@ def test_equal_answers_still_have_a_width():
 def test_different_images_are_refused():
     with pytest.raises(ValueError, match="two answers for the same images"):
         paired_interval(np.ones(3, bool), np.ones(4, bool))
+
+
+def test_decibels_agree_with_resampling():
+    generator = np.random.default_rng(0)
+    b = generator.exponential(size=400)
+    a = b * 1.1 + 0.1 * generator.exponential(size=400)
+    picked = generator.integers(400, size=(4000, 400))
+    resampled = 10 * np.log10(b[picked].mean(1) / a[picked].mean(1))
+    assert paired_decibel_interval(a, b) == pytest.approx(np.quantile(resampled, (0.025, 0.975)), abs=0.02)
+
+
+def test_decibels_of_a_common_factor_are_certain():
+    errors = np.random.default_rng(0).exponential(size=50)
+    assert paired_decibel_interval(10 * errors, errors) == pytest.approx((-10, -10), abs=1e-12)
+
+
+def test_decibels_of_other_images_are_refused():
+    with pytest.raises(ValueError, match="two errors for each of the same images"):
+        paired_decibel_interval(np.ones(3), np.ones(4))

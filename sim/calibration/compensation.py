@@ -21,6 +21,7 @@ from sim.calibration.rule import LayerStatistics, losses_of
 from sim.inject import AccumulateMode
 from sim.layers import largest
 from sim.operands import LayerConfig, bias_that_fits
+from sim.orders import Orders
 from sim.product_mode import Product, ProductMode, caught
 
 __all__ = ["GAINS", "Compensated", "compensate", "scale_by_law", "taper"]
@@ -200,7 +201,8 @@ class _Measuring(AccumulateMode):
         bias: bool,
         backend: str | Backend,
     ):
-        options = dict(strict=True, count_events=False, seed=0, gradient=None, backward=None)
+        of_training = dict(gradient=None, backward=None, orders=Orders.of(None))
+        options = dict(strict=True, count_events=False, seed=0, **of_training)
         super().__init__(layers, find_backend(backend), **options)
         self.weights, self.sums = weights, sums
         self.gain, self.bias = gain, bias

@@ -51,7 +51,7 @@ function answersCard(points) {
   const superlative = axis.better < 0 ? "Least" : "Most";
   return h("section", { class: "card", id: "answers" },
     h("h2", null, "What to build"),
-    h("p", { class: "faint" }, `${superlative} ${lowered(axis.label)}${axis.unit ? ` (${axis.unit})` : ""} among the designs that pass the filters, for each number of points that may be lost on ${state.every && NETWORKS.length > 1 ? "each network" : state.net}.`),
+    h("p", { class: "faint" }, `${superlative} ${lowered(axis.label)}${axis.unit ? ` (${axis.unit})` : ""} among the designs that pass the filters, for each number of points that may be lost, against float32 sums of the same operands, on ${state.every && NETWORKS.length > 1 ? "each network" : state.net}.`),
     h("ul", { class: "answers" }, LIMITS.map((limit) => {
       const best = bestWithin(points, limit);
       const rival = best && float32Design(best);
@@ -66,13 +66,18 @@ function answersCard(points) {
     unjudged ? h("p", { class: "faint" }, `${plural(unjudged, "design")} without ${state.every && NETWORKS.length > 1 ? "all these accuracies" : "that accuracy"} ${unjudged === 1 ? "is" : "are"} not considered.`) : null);
 }
 
-/** What a design loses on the network, with its interval where the export has it. */
+/** What a design loses on the network, with its interval and its accuracy where the export has them. */
 function lossWords(point) {
   const network = state.every ? NETWORKS.find((name) => point.loss[name] === worstLoss(point)) : state.net;
   const loss = point.loss[network];
   const ends = point.interval?.[network];
   const interval = ends?.every(isNumber) ? ` [${ends.map(signed).join(", ")}]` : "";
-  return `${loss <= 0 ? `gains ${Math.abs(loss).toFixed(2)}` : `loses ${loss.toFixed(2)}`}${interval}${state.every && NETWORKS.length > 1 ? ` on ${network}` : ""}`;
+  const accuracy = point.accuracy?.[network];
+  return [
+    `${loss <= 0 ? `gains ${Math.abs(loss).toFixed(2)}` : `loses ${loss.toFixed(2)}`}${interval}`,
+    state.every && NETWORKS.length > 1 && `on ${network}`,
+    isNumber(accuracy) && `(${accuracy.toFixed(2)} %)`,
+  ].filter(Boolean).join(" ");
 }
 
 function helpCard() {

@@ -1,0 +1,69 @@
+"""A study's page, from its results; the page over all of them is :mod:`sim.studies.together`'s."""
+
+from __future__ import annotations
+
+import re
+
+from sim.studies.study import Expected, Study
+
+__all__ = ["expected_table", "measured", "study_page"]
+
+
+def measured(results: dict) -> dict[str, dict]:
+    """What each part measured, without the parts that miss something."""
+    return {name: part["data"] for name, part in results["parts"].items() if "data" in part}
+
+
+def study_page(study: Study, results: dict) -> str:
+    """Markdown of the whole page; the same results give the same text."""
+    data = measured(results)
+    sections = [
+        f"# {study.title}",
+        f"*{study.question}*",
+        study.answer(data),
+        study.page(data).strip(),
+        _against(study.expected(data)),
+        _made(study, results),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _against(rows: list[Expected]) -> str:
+    return "## Against what was expected\n\n" + expected_table(rows) if rows else ""
+
+
+def expected_table(rows: list[Expected]) -> str:
+    """Published figures and first estimates beside ours."""
+    lines = [
+        "| figure | published or first estimate | measured here | why they differ |",
+        "| --- | ---: | ---: | --- |",
+    ]
+    lines += [
+        f"| {_cell(row.what)} | {_cell(row.known)} | {_cell(row.measured)} | {_cell(row.note)} |"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"(?<!\\)\|", r"\\|", text)
+
+
+def _made(study: Study, results: dict) -> str:
+    parts = results["parts"]
+    lines = [f"`python -m sim.studies {study.name}` runs all parts and writes this page.", ""]
+    lines += ["| part | command | seconds |", "| --- | --- | ---: |"]
+    lines += [f"| {name} | `{part['made_by']}` | {part['seconds']:.0f} |" for name, part in parts.items()]
+    remarks = [
+        f"* Part {name} is missing: {part['missing']}." for name, part in parts.items() if "missing" in part
+    ]
+    quick = [name for name, part in parts.items() if part["quick"]]
+    if quick:
+        remarks.append(f"* Small versions, not the full measurement: {', '.join(quick)}.")
+    if remarks:
+        lines += ["", *remarks]
+    used = {
+        f"{name} {version}": None for part in parts.values() for name, version in part["versions"].items()
+    }
+    lines += ["", f"Seeds and numbers of samples are in the results file. {', '.join(used)}."]
+    return "## How it was made\n\n" + "\n".join(lines)
