@@ -26,13 +26,13 @@ __all__ = ["Products", "StepLaw", "step_law"]
 #: Pairs of a sum and a product that a step is averaged over.
 _PAIRS = 2048
 
-#: Products, or chunk sums, that addends are taken from.
+#: Products, or chunk sums, that addends are drawn from.
 _DRAWN = 16384
 
-#: Places at random that they are looked for at.
+#: Places at random among which those are looked for.
 _SEARCHED = 1 << 18
 
-#: Outputs whose products are looked at: so many, fewer of long sums, but never less than the second number.
+#: Outputs whose products are looked at: so many; fewer of long sums, but not less than the second number.
 _OUTPUTS = 512, 128
 
 #: Products that are looked at, outputs times length.
@@ -40,6 +40,9 @@ _LOOKED_AT = 1 << 20
 
 #: A step is averaged anew once the running sum has changed by this share, against products.
 _STALE = 0.04
+
+#: Or after so many steps, with other pairs: none of them then has a say in more.
+_OLD = 128
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -241,23 +244,21 @@ class _Walk:
         seed: int,
     ):
         # Evenly spread pairs of a sum and an addend, with the other two things that chance decides.
-        points = SobolEngine(4, scramble=True, seed=seed).draw(_PAIRS, dtype=torch.float64)
-        points = points.clamp(2.0**-40, 1 - 2.0**-40)
-        self._normal, self._carried, self._chance = (
-            torch.special.ndtri(points[:, 0]),
-            points[:, 2],
-            points[:, 3],
-        )
-        self._addends, self._how = addends.sort().values[(points[:, 1] * len(addends)).long()], how
-        self._mean, energy = float(addends.mean()), float(addends.square().mean())
+        self._points = SobolEngine(4, scramble=True, seed=seed).draw(_PAIRS, dtype=torch.float64)
+        self._turns = torch.Generator().manual_seed(seed)
+        self._addends, self._how = addends.sort().values, how
+        energy = float(addends.square().mean())
+        # What drifts is alike: of a walk's addends, which only ended on this side, the mean is no drift.
+        self._mean = max(0.0, min(float(addends.mean()), math.sqrt(max(alike, 0.0) * energy)))
         losses, noises = [0.0], [given]
         least = -energy / 2  #: Of a sum and an addend: with that the sum grows no more.
         state = _State(self._mean, energy, max(alike * energy, least))
-        exact, known = state, None
-        for _ in range(steps - 1):
-            if known is None or state.differs(known, energy):
-                known = state
-                loss, random, kept, kept_mean = self._step(state)
+        exact, known, since = state, None, 0
+        for step in range(steps - 1):
+            old = step - since >= _OLD
+            if known is None or old or state.differs(known, energy):
+                known, since = state, step
+                loss, random, kept = self._step(state, other_pairs=old)
             together = state.energy + 2 * state.common + energy
             exact = _State(
                 exact.mean + self._mean,
@@ -267,7 +268,7 @@ class _Walk:
             losses.append(-math.log1p(-loss))
             noises.append((1 - loss) ** 2 * (noises[-1] + given) + random * together)
             state = _State(
-                kept_mean * (state.mean + self._mean),
+                (1 - loss) * (state.mean + self._mean),
                 kept * together,
                 max((1 - loss) * (state.common + alike * energy), least),
             )
@@ -275,13 +276,19 @@ class _Walk:
         self._losses = torch.tensor(losses, dtype=torch.float64)
         self._noises = torch.tensor(noises, dtype=torch.float64)
 
-    def _step(self, state: _State) -> tuple[float, float, float, float]:
-        """Of one addition: loss, random energy, and what is kept of energy and mean, as shares."""
+    def _step(self, state: _State, *, other_pairs: bool) -> tuple[float, float, float]:
+        """Of one addition: loss, random energy, and what is kept of the energy, as shares."""
+        if other_pairs:
+            self._points = (self._points + torch.rand(4, generator=self._turns, dtype=torch.float64)) % 1
+        points = self._points.clamp(2.0**-40, 1 - 2.0**-40)
+        addends = self._addends[(points[:, 1] * len(self._addends)).long()]
+        carried, chance = points[:, 2], points[:, 3]
         man_bits = self._how.format.man_bits
-        before = state.mean + math.sqrt(max(state.energy - state.mean**2, 0.0)) * self._normal
-        sums = before + self._addends
+        spread = math.sqrt(max(state.energy - state.mean**2, 0.0))
+        before = state.mean + spread * torch.special.ndtri(points[:, 0])
+        sums = before + addends
         # Addends agree with the sum's sign as often as the two are correlated.
-        both = before * self._addends
+        both = before * addends
         often = (state.common - float(both.mean())) / float(both.abs().mean())
         weight = 1 + max(-1.0, min(1.0, often)) * torch.sign(both)
         weight = weight / weight.mean()
@@ -289,14 +296,12 @@ class _Walk:
         unit = torch.where(sums == 0, coarse, _unit(sums, man_bits))
         # The sum before is a multiple of its own unit; a binade up, its low bits are any.
         fine = torch.minimum(unit, coarse)
-        low = torch.remainder(self._addends * sums.sign(), fine)
-        low = low + fine * torch.floor(self._carried * (unit / fine))
-        taken = torch.where(sums == 0, 0.0, _taken(low, unit, self._how, self._chance))
+        low = torch.remainder(addends * sums.sign(), fine)
+        low = low + fine * torch.floor(carried * (unit / fine))
+        taken = torch.where(sums == 0, 0.0, _taken(low, unit, self._how, chance))
         together, squares = (float((weight * each.square()).mean()) for each in (sums, taken))
         loss = float((weight * taken * sums.abs()).mean()) / together
-        average = float((weight * sums).mean())
-        kept_mean = 1 - float((weight * taken * sums.sign()).mean()) / average if average else 1.0
-        return loss, squares / together - loss**2, 1 - 2 * loss + squares / together, kept_mean
+        return loss, squares / together - loss**2, 1 - 2 * loss + squares / together
 
     def losses_at(self, steps: Tensor) -> Tensor:
         """Loss of the step of each number, 1 for the first."""
