@@ -66,6 +66,7 @@ class DenoisingTask:
 
     @property
     def count(self) -> int:
+        """Test images of all networks."""
         return sum(len(network.clean) for network in self.networks)
 
     @property

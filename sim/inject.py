@@ -80,7 +80,8 @@ def accumulate(
     order : str, function, Orders or None
         The order in which each sum takes its products, of :mod:`sim.orders`: a name, or a function that gives
         it for a product's k and n; an ``Orders`` has one for the forward product and two for those of the
-        backward pass. Float32 products of a backward pass have none. None: ascending.
+        backward pass. Float32 products of a backward pass have none. None: ascending. ConfigError for
+        anything else, and where a function gives no tensor.
     model : Module, optional
         What names of layers are relative to, where it is not the outermost module that is called.
     """

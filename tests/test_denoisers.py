@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from golden import accumulate as golden
+from golden.catalog import find
 from golden.config import ConfigError, Rounding
 from golden.random_words import RandomWords
 from sim.denoisers import (
@@ -71,6 +72,13 @@ def test_clean_points_come_back_from_anywhere_in_their_balls(form):
     within = RHO * direction / direction.norm(dim=1, keepdim=True).clamp(min=1e-9)
     for x in form.points:
         assert (form(x + within) - x).abs().max() < 1e-13
+
+
+@of_each_form
+def test_inputs_of_less_precision_are_taken_as_they_are(form):
+    y = normal(100, form.points.shape[1]).float()
+    assert (form(y) == form(y.double())).all()
+    assert (form.network(y) == form.network(y.double())).all()
 
 
 @of_each_form
@@ -200,6 +208,11 @@ def test_drift_denoises_again_and_again():
     [
         (lambda: line([0, 0.2], RHO), "are not apart"),
         (lambda: line([0], RHO), "are not apart"),
+        (lambda: line([0, 1], -RHO), "a noise radius of -0.1 is below 0"),
+        (lambda: rays(torch.eye(2), [1, 1], -RHO), "a noise radius of -0.1 is below 0"),
+        (lambda: rays(torch.eye(3), [1.0], RHO), "3 rays have a length each, and 1 are given"),
+        (lambda: obtuse_simplex([[0, 0]], RHO), "a simplex of 1 points has no edge"),
+        (lambda: error_bound(torch.ones(3), find("fixed12").accumulator), "the bound is of float"),
         (
             lambda: rays(torch.ones(2, 2), [1, 1], RHO),
             "directions of rays are orthonormal, and these are not",

@@ -67,6 +67,29 @@ def test_no_such_order():
         Orders.of("backwards")
 
 
+@pytest.mark.parametrize("order", [5, torch.arange(4), [3, 2, 1, 0]], ids=lambda order: type(order).__name__)
+def test_what_is_no_order(order):
+    message = f"not a {type(order).__name__}; for one order of all products give lambda k, n: order"
+    with pytest.raises(ConfigError, match=message), accumulate(CONFIG, order=order):
+        pass
+    with pytest.raises(ConfigError, match=message):
+        Orders(forward=ascending, of_x=order, of_w=ascending)
+
+
+def test_an_order_must_be_a_tensor():
+    message = r"of k = 4 and n = 2 is a list; its function must give an int64 tensor of shape \[k\]"
+    given = accumulate(CONFIG, order=lambda k, n: [3, 2, 1, 0])
+    with pytest.raises(ConfigError, match=message), torch.no_grad(), given:
+        tensor(3, 4) @ tensor(4, 2)
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5])
+@pytest.mark.parametrize("order", [strided, tiled])
+def test_lanes_and_tiles_are_counted(order, count):
+    with pytest.raises(ConfigError, match=f"must be a whole number of at least 1, not {count}"):
+        order(count)
+
+
 @pytest.mark.parametrize("grad", [False, True], ids=["inference", "differentiable"])
 @pytest.mark.parametrize("name", ["strided", "rotated", "tiled"])
 def test_products_are_taken_in_the_order(name, grad):

@@ -12,7 +12,7 @@ from sim.studies import NAMES, __main__, find_study
 from sim.studies.page import measured, study_page
 from sim.studies.runner import read_results, run
 from sim.studies.study import Expected, Part, Study
-from sim.studies.together import together
+from sim.studies.together import price, read_together, together
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -20,13 +20,13 @@ ROOT = Path(__file__).resolve().parent.parent
 class Toy:
     """A study of two parts that counts how often each is measured."""
 
-    def __init__(self):
+    def __init__(self, optional: bool = False):
         self.runs = []
         self.study = Study(
             name="toy",
             title="Toy",
             question="Does it run?",
-            parts=(Part("first", self._first), Part("second", self._second)),
+            parts=(Part("first", self._first), Part("second", self._second, optional=optional)),
             page=lambda data: f"## Table\n\n{len(data)} parts",
             headline=lambda data: f"It gave {data['first']['value']}.",
             answer=lambda data: f"First gave {data['first']['value']}.",
@@ -66,7 +66,7 @@ def test_what_is_kept_is_not_measured_again(tmp_path):
 
 
 def test_missing_data_are_said_and_tried_again(tmp_path):
-    toy = Toy()
+    toy = Toy(optional=True)
     toy.second = DataError("no images; install them")
     results = run(toy.study, tmp_path, quick=False)
     assert measured(results).keys() == {"first"}
@@ -74,6 +74,29 @@ def test_missing_data_are_said_and_tried_again(tmp_path):
     toy.second = {"value": 2}
     assert measured(run(toy.study, tmp_path, quick=False)).keys() == {"first", "second"}
     assert toy.runs == ["first", "second", "second"]
+
+
+def test_a_part_that_the_page_needs_ends_the_run(tmp_path):
+    toy = Toy()
+    toy.second = DataError("no images; install them")
+    with pytest.raises(DataError):
+        run(toy.study, tmp_path, quick=False)
+    assert list(read_results(toy.study, tmp_path)["parts"]) == ["first"]
+
+
+def test_what_cannot_be_written_is_not_measured(tmp_path):
+    toy = Toy()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="name another folder with -o"):
+        run(toy.study, tmp_path / "file", quick=False)
+    assert not toy.runs
+
+
+def test_parts_are_kept_in_their_order(tmp_path):
+    toy = Toy()
+    run(toy.study, tmp_path, quick=False, only=["second"])
+    run(toy.study, tmp_path, quick=False)
+    assert list(json.loads((tmp_path / toy.study.file).read_text())["parts"]) == ["first", "second"]
 
 
 def test_the_page_has_the_answer_first_and_escapes_cells(tmp_path):
@@ -86,7 +109,11 @@ def test_the_page_has_the_answer_first_and_escapes_cells(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", '{"study": "other", "parts": {}}', '{"study": "toy", "parts": 3}']
+    "text",
+    [
+        *("", "[]", '{"study": "other", "parts": {}}', '{"study": "toy", "parts": 3}'),
+        '{"study": "toy", "parts": {"first": {}}}',
+    ],
 )
 def test_a_file_of_something_else_is_kept(tmp_path, text):
     toy = Toy()
@@ -103,6 +130,10 @@ def test_a_file_of_something_else_is_kept(tmp_path, text):
         (["nix"], "there is no study called 'nix'; use chunk, depth, symmetry, denoiser"),
         (["chunk", "--parts", "nix"], "study chunk has no part 'nix'; use "),
         (["chunk", "--threads", "0"], "--threads must be from 1 to 256, not 0"),
+        ([], "which study? name one of chunk, depth, symmetry, denoiser, or all"),
+        (["chunk", "--parts", ","], "study chunk has no part ''; use "),
+        (["chunk", "--page", "--again"], "not allowed with argument"),
+        (["chunk", "--page", "-o", "nowhere"], "nowhere/results has no results of law, roundings, "),
     ],
 )
 def test_bad_input_is_one_sentence(arguments, message, capsys):
@@ -112,6 +143,12 @@ def test_bad_input_is_one_sentence(arguments, message, capsys):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_the_parts_of_all_studies_are_listed(capsys):
+    assert __main__.main(["--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == list(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -130,12 +167,36 @@ def test_pages_are_what_the_kept_results_say(name):
 
 
 def test_the_page_over_them_is_what_the_kept_results_say():
-    studies = {name: find_study(name) for name in NAMES}
-    kept = {
-        name: (study, measured(read_results(study, ROOT / "docs" / "results")))
-        for name, study in studies.items()
-    }
-    assert (ROOT / "docs" / "studies" / "README.md").read_text() == together(kept)
-    for name, (study, data) in kept.items():
-        assert json.dumps(data)
+    studies, points = read_together(ROOT / "docs" / "results")
+    assert (ROOT / "docs" / "studies" / "README.md").read_text() == together(studies, points)
+    for name, (study, data) in studies.items():
         assert len(study.answer(data).split("\n\n")) == 1, f"{name}: one paragraph"
+
+
+def test_software_makes_up_for_what_truncation_takes():
+    """The page's conclusion: repaired truncation is as good as rounding to nearest, to a bit."""
+    studies, points = read_together(ROOT / "docs" / "results")
+    for name, (study, data) in studies.items():
+        found = study.bits(data)
+        if name != "symmetry":
+            assert found.repaired <= found.truncating - 2
+            assert found.repaired <= found.nearest + 1
+    cost = price(points)
+    assert 0 < cost["bit"] < cost["even"]
+
+
+def test_prices_are_of_the_least_area_that_meets_the_clock():
+    point = {
+        **{"kind": "float", "technology": "sky130hd", "clock_ns": 8.0, "operands": "e3m4", "exp_bits": 4},
+        **{"offsets": "registers", "alignment": None, "met": True, "product": "e4m7_rz"},
+    }
+    points = []
+    for bits in (4, 5, 6):
+        for rounding, extra in (("rz", 0), ("rne", 30)):
+            made = {**point, "man_bits": bits, "rounding": rounding, "um2": 100 + 20 * bits + extra}
+            points += [made, {**made, "um2": made["um2"] + 5}, {**made, "met": False, "um2": 1}]
+            points += [{**made, "product": "exact", "um2": 1}, {**made, "offsets": "wired", "um2": 1}]
+    cost = price(points)
+    assert cost["bit"] == pytest.approx(20)
+    assert (cost["even"], cost["count"], cost["middle"]) == (30, 3, 5)
+    assert cost["bit_share"] == pytest.approx(20 / 200)

@@ -1,13 +1,16 @@
 """The depth study's claims, on small versions of what it measures, and its page."""
 
+import copy
 import itertools
 import json
 import math
+import re
 
 import pytest
 import torch
 
 from sim.layers import named_config
+from sim.studies.__main__ import DOCS
 from sim.studies.depth import STUDY
 from sim.studies.depth.arithmetic import config_of
 from sim.studies.depth.closed_form import kept_depth, measure_bits, measure_theory
@@ -22,7 +25,8 @@ from sim.studies.depth.training import (
     network,
     train,
 )
-from sim.theory import EXACT, Signal, best_mean_field, init_, propagate, sums_by_law
+from sim.studies.runner import read_results
+from sim.theory import EXACT, Signal, best_mean_field, init_, level_step, propagate, sums_by_law
 
 
 def last(levels, config, sigma_w, depth=24, start=0.8):
@@ -154,8 +158,6 @@ def test_page_has_its_figures_and_every_expected_figure(data):
     for name, svg in drawn.items():
         assert f"]({name})" in text
         assert svg.startswith("<svg")
-    for row in STUDY.expected(data):
-        assert row.measured
     by_name = {row.what: row for row in STUDY.expected(data)}
     for levels in (4, 8, 16, 32):
         row = by_name[f"1 - χ, N = {levels}"]
@@ -163,3 +165,79 @@ def test_page_has_its_figures_and_every_expected_figure(data):
     assert len(STUDY.headline(data).split()) <= 45
     assert "517" in STUDY.headline(data)
     assert STUDY.answer(data).count("\n") == 0
+
+
+@pytest.fixture(scope="module")
+def kept():
+    """The results that the page is of."""
+    return {name: part["data"] for name, part in read_results(STUDY, DOCS / "results")["parts"].items()}
+
+
+def test_expected_trajectories_are_those_measured(kept):
+    def numbers(text):
+        return {name: float(value) for name, value in re.findall(r"(variance|correlation) ([\d.]+)", text)}
+
+    compared = 0
+    for row in STUDY.expected(kept):
+        measured = numbers(row.measured)
+        for name, value in numbers(row.known).items():
+            assert measured[name] == pytest.approx(value, abs=0.08 if name == "variance" else 0.025)
+            compared += 1
+    assert compared == 7
+
+
+def test_networks_learn_to_six_depth_scales_where_they_are_wide_enough(kept):
+    """What the answer says of the frontier, and the page of widths."""
+    ratios = {
+        each["levels"]: each["frontier"] / each["depth_scale"]
+        for each in kept["frontier"]["frontiers"]
+        if each["frontier"] is not None
+    }
+    assert list(ratios) == [2, 3, 4, 6, 8]
+    assert all(5 < ratios[levels] < 7 for levels in (2, 3, 4, 6))
+    assert ratios[8] < 4.5
+    text = STUDY.answer(kept)
+    assert f"to {max(ratios.values()):.1f} for N up to 6; {ratios[8]:.1f} for N = 8, too narrow" in text
+    wider = [row["train"] for row in kept["width"]["rows"]]
+    narrow = [row["train"] for row in kept["frontier"]["rows"] if (row["levels"], row["depth"]) == (8, 128)]
+    assert [*narrow, *wider] == sorted([*narrow, *wider])
+    assert wider[-1] > 2 * narrow[0]
+
+
+def test_a_gain_takes_the_depth_and_its_inverse_gives_it_back(kept):
+    """The answer: a gain "takes over long before its errors matter", down to "the innermost levels"."""
+    cases = {row["name"]: row for row in kept["signal"]["rows"]}
+    exact = cases["exact"]["max_depth"]
+    assert cases["rz"]["max_depth"] < 0.2 * exact
+    assert cases["rz repaired"]["max_depth"] > 0.95 * exact
+    # Two deviations of sums end before threshold 2 D: 19 of 20 sums reach the innermost four levels only.
+    moment = best_mean_field(16).second_moment * cases["rz"]["settled_variance"]
+    assert 2 * cases["rz"]["sigma_w"] * cases["rz"]["deviation"] * math.sqrt(moment) < 2 * level_step(16)
+
+
+def test_bits_rise_with_levels_and_lengths_as_the_page_says(kept):
+    exponent = -kept["theory"]["exponents"]["all"]
+    bits = {(row["fan_in"], row["levels"]): row for row in kept["bits"]["rows"]}
+    longer = math.log2(4608 / 512)
+    for mode, factor in (("rz", 1), ("rz repaired", 0.5), ("rne", 0.5)):
+        doubling = (bits[512, 256][mode] - bits[512, 16][mode]) / 4
+        assert doubling == pytest.approx(exponent * factor, abs=0.1)
+        length = (bits[4608, 64][mode] - bits[512, 64][mode]) / longer
+        assert length == pytest.approx(factor, abs=0.15)
+
+
+def test_the_law_of_gains_is_good_from_four_bits_on(kept):
+    for row in kept["reach"]["rows"]:
+        if row["man_bits"] is not None:
+            off = abs(row["deviation"] / row["predicted_deviation"] - 1)
+            assert off < (0.015 if row["man_bits"] >= 4 else 0.06)
+
+
+def test_answer_has_both_roundings_as_measured(kept):
+    """It compares nothing that results could contradict."""
+    other = copy.deepcopy(kept)
+    for row in other["bits"]["rows"]:
+        row["rne"] = 12
+    assert "nearest even, with weights for exact sums, 12.0 and 0.0 more" in STUDY.answer(other)
+    other["frontier"]["frontiers"] = []
+    assert "(on digits, not found on this grid)" in STUDY.answer(other)

@@ -11,7 +11,6 @@ import torch
 from scipy.integrate import quad
 from scipy.special import ndtr
 from scipy.stats import multivariate_normal
-from torch import nn
 
 from golden.catalog import find
 from golden.config import ConfigError
@@ -24,7 +23,6 @@ from sim.theory import (
     asymptotic_error,
     best_mean_field,
     covariance,
-    init_,
     least_quantizer_error,
     level_step,
     measured_sums,
@@ -200,64 +198,48 @@ def test_exact_sums_are_measured_as_exact():
     assert abs(sums.noise) < 0.005
 
 
-def test_weights_are_drawn_for_the_accumulator():
-    model = nn.Sequential(nn.Linear(512, 300), Levels(16), nn.Linear(300, 200))
-    config = wide(4, "rz")
-    drawn = init_(model, levels=16, config=config, generator=torch.Generator().manual_seed(0))
-    best = best_mean_field(16)
-    for name, fan_in in (("0", 512), ("2", 300)):
-        layer, weights = drawn[name], model.get_submodule(name).weight.detach()
-        assert layer.fan_in == fan_in
-        assert layer.sigma_w * layer.sums.deviation == pytest.approx(best.sigma_w, rel=0.01)
-        assert layer.sums.deviation == pytest.approx(sums_by_law(config, fan_in, 16).deviation, rel=0.03)
-        assert float(weights.std()) * math.sqrt(fan_in) == pytest.approx(layer.sigma_w, rel=0.02)
-        assert not model.get_submodule(name).bias.any()
-    assert drawn["0"].sigma_w > drawn["2"].sigma_w > 1.2 * best.sigma_w
-    slope = model[1].slope.item()
-    assert slope * drawn["2"].sigma_w == pytest.approx(best.slope * best.sigma_w, rel=1e-6)
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: level_step(1), r"levels=1"),
+        (lambda: thresholds(0), r"levels=0"),
+        (lambda: asymptotic_error(1), r"levels=1"),
+        (lambda: second_moment(1, 1.0), r"levels=1"),
+        (lambda: second_moment(16, 0), r"deviation=0;"),
+        (lambda: covariance(16, -1.0, 0.5), r"deviation=-1\.0"),
+        (lambda: covariance(16, 1.0, 1.2), r"correlation=1\.2"),
+        (lambda: MeanField(4, 0), r"spacing=0"),
+        (lambda: settled(16, sigma_w=0), r"sigma_w=0;"),
+        (lambda: settled(16, sigma_w=-1), r"sigma_w=-1;"),
+        (lambda: propagate(16, 3, Signal(0.1, 0.5), sigma_w=-1), r"sigma_w=-1;"),
+        (lambda: measured_sums("e4m7", 0, 16), r"fan_in=0;"),
+        (lambda: measured_sums("e4m7", 16, 16, sigma_w=0), r"sigma_w=0;"),
+        (lambda: sums_by_law("e4m7", 2.5, 16), r"fan_in=2\.5;"),
+        (lambda: sums_by_law({"0": "e4m7"}, 64, 16), r"has several; use one configuration"),
+        (lambda: sums_by_law(None, 64, 16), r"None is no arithmetic"),
+    ],
+)
+def test_what_has_no_mean_field(call, message):
+    with pytest.raises(ConfigError, match=message):
+        call()
 
 
-def test_exact_sums_need_no_factor_and_convolutions_count_their_own_products():
-    model = nn.Sequential(nn.Conv2d(8, 400, 3, groups=2, bias=False), Levels(4), nn.Conv2d(400, 4, 1))
-    drawn = init_(model, levels=4, generator=torch.Generator().manual_seed(0))
-    best = best_mean_field(4)
-    assert [(each.fan_in, each.sigma_w, each.sums) for each in drawn.values()] == [
-        (36, best.sigma_w, EXACT),
-        (400, best.sigma_w, EXACT),
-    ]
-    assert float(model[0].weight.detach().std()) * 6 == pytest.approx(best.sigma_w, rel=0.03)
+def test_sums_are_of_a_configuration_or_its_name():
+    assert sums_by_law("e4m7", 512, 16) == sums_by_law(named_config("e4m7"), 512, 16)
+    assert measured_sums("e4m7", 64, 16) == measured_sums(named_config("e4m7"), 64, 16)
 
 
-def test_layers_may_have_accumulators_of_their_own():
-    model = nn.Sequential(nn.Linear(512, 8), Levels(8), nn.Linear(512, 8))
-    drawn = init_(model, levels=8, config={"0": wide(4, "rz"), "2": wide(10, "rne")})
-    assert drawn["0"].sigma_w > 1.3 * drawn["2"].sigma_w
+def test_noise_is_a_variance_also_where_pairs_share_their_errors():
+    """Saturated sums correlate better than the exact ones."""
+    sums = measured_sums("fixed12", 512, 16)
+    assert sums.noise == 0
+    assert settled(16, sums=sums).chi <= best_mean_field(16).chi
 
 
-def test_fixed_point_and_stochastic_sums_are_measured():
-    model = nn.Linear(256, 4)
-    best = best_mean_field(16).sigma_w
-    for name in ("fixed20", "e5m10_e5m10_p_e6m5_sr8_a_e6m5_sr8_c16"):
-        (drawn,) = init_(model, levels=16, config=name).values()
-        assert drawn.sigma_w == pytest.approx(best, rel=0.05)
-
-
-def test_what_cannot_be_drawn():
-    with pytest.raises(ConfigError, match=r"two levels or more.*levels=1"):
-        init_(nn.Linear(2, 2), levels=1)
-    with pytest.raises(ConfigError, match=r"no linear or convolutional layer"):
-        init_(nn.Sequential(Levels(4)), levels=4)
-    model = nn.Sequential(nn.Linear(2, 2), Levels(8))
-    before = model[0].weight.clone()
-    with pytest.raises(ConfigError, match=r"1 has 8 levels.*levels=16; use levels=8"):
-        init_(model, levels=16)
-    with pytest.raises(ConfigError, match=r"little to do with the exact ones.*wider"):
-        init_(nn.Linear(512, 2), levels=16, config="int10-wrap")
-    with pytest.raises(ConfigError, match=r"no configuration called 'e4m77x'|'e4m77x'"):
-        init_(model, levels=8, config="e4m77x")
-    assert torch.equal(model[0].weight, before)
-    with pytest.raises(ConfigError, match=r"spacing=0"):
-        MeanField(4, 0)
+def test_equal_inputs_stay_equal():
+    signals = propagate(4, 30, Signal(best_mean_field(4).second_moment, 1.0))
+    assert all(0.999 < signal.correlation <= 1 for signal in signals[:2])
+    assert signals[-1].correlation <= 1
 
 
 def test_page_is_right():

@@ -35,6 +35,7 @@ class Ramp:
 
     @property
     def slope(self) -> float:
+        """Between ``start`` and ``end``."""
         return self.height / (self.end - self.start)
 
     def __call__(self, t: Tensor) -> Tensor:
@@ -52,7 +53,8 @@ class ClosedForm:
     cost: float  #: Weight decay of the balanced network: twice the sum of slopes.
 
     def __call__(self, y: Tensor) -> Tensor:
-        return self.function(y)
+        """[n, d] of any float type -> float64 [n, d]."""
+        return self.function(y.double())
 
 
 def _tensor(values: object) -> Tensor:
@@ -87,8 +89,9 @@ def _ramps(
 
 def line(points: Sequence[float], rho: float) -> ClosedForm:
     """In one dimension: constant near each point, linear between, slope (x_{n+1} - x_n) / gap."""
+    _need_radius(rho)
     x = np.sort(np.asarray(points, dtype=np.float64))
-    if len(x) < 2 or not 0 <= 2 * rho < np.diff(x).min():
+    if len(x) < 2 or not 2 * rho < np.diff(x).min():
         raise ConfigError(
             f"clusters of radius {rho:g} around {len(points)} points are not apart; use two points or more "
             "that are further than twice the radius from each other"
@@ -130,6 +133,8 @@ def rays(directions: Tensor, lengths: Sequence[float], rho: float) -> ClosedForm
     """The origin, and a point R_l u_l on each of the orthonormal ``directions`` [l, d]."""
     directions = _tensor(directions)
     _need_orthonormal(directions, "directions of rays")
+    if len(lengths) != len(directions):
+        raise ConfigError(f"{len(directions)} rays have a length each, and {len(lengths)} are given")
     ramps = [_ramp_to(length, rho) for length in lengths]
     origin = torch.zeros(directions.shape[1], dtype=torch.float64)
     ends = _tensor(lengths)[:, None] * directions
@@ -139,6 +144,8 @@ def rays(directions: Tensor, lengths: Sequence[float], rho: float) -> ClosedForm
 def obtuse_simplex(points: Tensor, rho: float) -> ClosedForm:
     """``points`` [n, d], of which the first sees any two others at an angle of 90 degrees or more."""
     points = _tensor(points)
+    if len(points) < 2:
+        raise ConfigError(f"a simplex of {len(points)} points has no edge; use two points or more")
     edges = points[1:] - points[0]
     lengths = edges.norm(dim=1)
     directions = edges / lengths[:, None]
@@ -154,6 +161,7 @@ def obtuse_simplex(points: Tensor, rho: float) -> ClosedForm:
 
 def equilateral_triangle(points: Tensor, rho: float) -> ClosedForm:
     """``points`` [3, d], at the same distance from one another: ramps from their centroid."""
+    _need_radius(rho)
     points = _tensor(points)
     centroid = points.mean(0)
     edges = points - centroid
@@ -162,7 +170,7 @@ def equilateral_triangle(points: Tensor, rho: float) -> ClosedForm:
     if len(points) != 3 or float(sides.max() - sides.min()) > _RELATIVE * float(sides.max()):
         raise ConfigError("three points at equal distances make an equilateral triangle, and these are not")
     radius = float(radii.mean())
-    if not 0 <= 2 * rho < float(sides.min()):
+    if not 2 * rho < float(sides.min()):
         raise ConfigError(
             f"balls of radius {rho:g} around the corners touch; use less than {sides.min() / 2:g}"
         )
@@ -171,11 +179,17 @@ def equilateral_triangle(points: Tensor, rho: float) -> ClosedForm:
 
 
 def _ramp_to(length: float, rho: float) -> Ramp:
-    if not 0 <= 2 * rho < length:
+    _need_radius(rho)
+    if not 2 * rho < length:
         raise ConfigError(
             f"balls of radius {rho:g} at a distance of {length:g} touch; use less than {length / 2:g}"
         )
     return Ramp(start=rho, end=length - rho, height=length)
+
+
+def _need_radius(rho: float) -> None:
+    if not rho >= 0:
+        raise ConfigError(f"a noise radius of {rho:g} is below 0; use 0 or more")
 
 
 def _need_orthonormal(vectors: Tensor, what: str) -> None:

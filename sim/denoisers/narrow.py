@@ -13,7 +13,16 @@ import torch
 from torch import Tensor
 
 from golden.accumulate import FIRST_WORDS
-from golden.config import Encoding, FloatAccumulator, FloatFormat, Format, MacConfig, Rounding
+from golden.config import (
+    Accumulator,
+    ConfigError,
+    Encoding,
+    FloatAccumulator,
+    FloatFormat,
+    Format,
+    MacConfig,
+    Rounding,
+)
 from golden.random_words import RandomWords
 from sim.backends import find_backend
 from sim.denoisers.network import ReluNetwork
@@ -117,13 +126,15 @@ def narrow_terms(network: ReluNetwork, y: Tensor, config: MacConfig) -> Tensor:
     return hidden[:, None] * a.T.double()
 
 
-def error_bound(terms: Tensor, accumulator: FloatAccumulator) -> Tensor:
+def error_bound(terms: Tensor, accumulator: Accumulator) -> Tensor:
     """A bound of |accumulated - exact| of sums of ``terms`` [..., k], in this order: float64 [...].
 
     Proved in docs/studies/denoiser.md: E_0 = 0, and E_k = E_{k-1} + c ulp(|S_k| + E_{k-1}) where term k is
     not zero, with the exact partial sums S_k, c = 1/2 to nearest and 1 otherwise. Where the sum does not
-    overflow, for every random word.
+    overflow, for every random word. Raises :class:`ConfigError` for an accumulator that is not a float.
     """
+    if not isinstance(accumulator, FloatAccumulator):
+        raise ConfigError("the bound is of float accumulators; use one of accumulator_config, say")
     number = accumulator.format
     share = 0.5 if accumulator.rounding is Rounding.NEAREST_EVEN else 1.0
     bound = torch.zeros(terms.shape[:-1], dtype=torch.float64)

@@ -38,11 +38,11 @@ class ReluNetwork:
         return len(self.b)
 
     def hidden(self, y: Tensor) -> Tensor:
-        """What the neurons give: float64 [n, inputs] -> [n, k]."""
-        return (y @ self.w.T + self.b).clamp(min=0)
+        """What the neurons give: [n, inputs] of any float type -> float64 [n, k]."""
+        return (y.double() @ self.w.T + self.b).clamp(min=0)
 
     def __call__(self, y: Tensor) -> Tensor:
-        """float64 [n, inputs] -> [n, outputs]."""
+        """[n, inputs] of any float type -> float64 [n, outputs]."""
         return self.hidden(y) @ self.a + self.c
 
     @property

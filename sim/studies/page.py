@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
+from sim.markdown import table
 from sim.studies.study import Expected, Study
 
 __all__ = ["expected_table", "measured", "study_page"]
@@ -28,21 +30,20 @@ def study_page(study: Study, results: dict) -> str:
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def _against(rows: list[Expected]) -> str:
-    return "## Against what was expected\n\n" + expected_table(rows) if rows else ""
+def _against(rows: Sequence[Expected]) -> str:
+    """Nothing where nothing was known before."""
+    text = (
+        "Published figures, and first estimates: what a quick trial with one seed gave before this study was "
+        "built."
+    )
+    return f"## Against what was expected\n\n{text}\n\n{expected_table(rows)}" if rows else ""
 
 
-def expected_table(rows: list[Expected]) -> str:
-    """Published figures and first estimates beside ours."""
-    lines = [
-        "| figure | published or first estimate | measured here | why they differ |",
-        "| --- | ---: | ---: | --- |",
-    ]
-    lines += [
-        f"| {_cell(row.what)} | {_cell(row.known)} | {_cell(row.measured)} | {_cell(row.note)} |"
-        for row in rows
-    ]
-    return "\n".join(lines)
+def expected_table(rows: Sequence[Expected]) -> str:
+    """Figures that were known before, beside ours."""
+    head = ["figure", "published or first estimate", "measured here", "why they differ"]
+    cells = ([row.what, row.known, row.measured, row.note] for row in rows)
+    return table(head, ([_cell(cell) for cell in each] for each in cells), words=4)
 
 
 def _cell(text: str) -> str:
@@ -52,8 +53,8 @@ def _cell(text: str) -> str:
 def _made(study: Study, results: dict) -> str:
     parts = results["parts"]
     lines = [f"`python -m sim.studies {study.name}` runs all parts and writes this page.", ""]
-    lines += ["| part | command | seconds |", "| --- | --- | ---: |"]
-    lines += [f"| {name} | `{part['made_by']}` | {part['seconds']:.0f} |" for name, part in parts.items()]
+    cells = ([name, f"`{part['made_by']}`", f"{part['seconds']:.0f}"] for name, part in parts.items())
+    lines.append(table(["part", "command", "seconds"], cells, words=2))
     remarks = [
         f"* Part {name} is missing: {part['missing']}." for name, part in parts.items() if "missing" in part
     ]
@@ -65,5 +66,9 @@ def _made(study: Study, results: dict) -> str:
     used = {
         f"{name} {version}": None for part in parts.values() for name, version in part["versions"].items()
     }
-    lines += ["", f"Seeds and numbers of samples are in the results file. {', '.join(used)}."]
+    lines += [
+        "",
+        "Seconds are of a machine that others used as well. Seeds and numbers of samples are in the results "
+        f"file. {', '.join(used)}.",
+    ]
     return "## How it was made\n\n" + "\n".join(lines)

@@ -25,15 +25,21 @@ def _command(study: Study, part: Part, quick: bool) -> str:
 
 
 def read_results(study: Study, folder: Path) -> dict:
-    """What is kept of a study in ``folder``; ConfigError for a file that is something else."""
+    """What is kept of a study in ``folder``, its parts in order; ConfigError for a file of something else.
+
+    What a part that the study no longer has gave is left out.
+    """
     path = folder / study.file
     if not path.is_file():
         return {"study": study.name, "parts": {}}
     try:
         results = json.loads(path.read_text())
-        if results["study"] == study.name and isinstance(results["parts"], dict):
-            return results
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        kept = results["parts"]
+        if results["study"] == study.name and all(
+            "data" in each or "missing" in each for each in kept.values()
+        ):
+            return {"study": study.name, "parts": _ordered(study, kept)}
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, KeyError, TypeError):
         pass
     raise ConfigError(f"{path} is not a results file of study {study.name}; move it away")
 
@@ -41,21 +47,30 @@ def read_results(study: Study, folder: Path) -> dict:
 def run(study: Study, folder: Path, *, quick: bool, only: Collection[str] = (), again: bool = False) -> dict:
     """Measure the parts that ``folder`` has no results of, or those named in ``only``; all results.
 
-    ``again``: measure all parts anew. What a part that the study no longer has gave is dropped.
+    ``again``: measure all parts anew. Raises DataError where a part that is not optional misses data.
     """
-    kept = read_results(study, folder)["parts"]
-    kept = {part.name: kept[part.name] for part in study.parts if part.name in kept}
+    results = read_results(study, folder)
+    known = {name for name, part in results["parts"].items() if "data" in part}
     for part in study.parts:
-        known = "data" in kept.get(part.name, {})
-        if part.name in only if only else again or not known:
-            kept[part.name] = _measured(study, part, quick)
-            ordered = {each.name: kept[each.name] for each in study.parts if each.name in kept}
-            text = json.dumps({"study": study.name, "parts": ordered}, indent=1, allow_nan=False)
-            write_files({study.file: text + "\n"}, folder)
+        if part.name in only if only else again or part.name not in known:
+            _write(study, results, folder)  # what cannot be written is known before it is measured
+            results["parts"][part.name] = _measured(study, part, quick)
+            _write(study, results, folder)
     return read_results(study, folder)
 
 
+def _ordered(study: Study, parts: dict) -> dict:
+    return {part.name: parts[part.name] for part in study.parts if part.name in parts}
+
+
+def _write(study: Study, results: dict, folder: Path) -> None:
+    ordered = {**results, "parts": _ordered(study, results["parts"])}
+    text = json.dumps(ordered, indent=1, allow_nan=False)
+    write_files({study.file: text + "\n"}, folder)
+
+
 def _measured(study: Study, part: Part, quick: bool) -> dict:
+    versions = _versions()
     start = time.monotonic()
 
     def report(line: str) -> None:
@@ -67,9 +82,11 @@ def _measured(study: Study, part: Part, quick: bool) -> dict:
     try:
         made["data"] = part.measure(quick, report)
     except DataError as error:
+        if not part.optional:
+            raise
         report(f"left out: {error}")
         made["missing"] = str(error)
-    return {**made, "seconds": round(time.monotonic() - start, 1), "versions": _versions()}
+    return {**made, "seconds": round(time.monotonic() - start, 1), "versions": versions}
 
 
 def _versions() -> dict[str, str]:

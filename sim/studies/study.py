@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Expected", "Part", "Study"]
+__all__ = ["Expected", "MantissaBits", "Part", "Study"]
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,7 @@ class Part:
     #: (quick, report) -> what was measured, as JSON takes it. ``quick``: a small version of the same.
     #: ``report`` shows a line of progress. Raises :class:`sim.data.DataError` where data are missing.
     measure: Callable[[bool, Callable[[str], None]], dict]
+    optional: bool = False  #: The page does without it where its data are missing.
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,21 @@ class Expected:
     known: str  #: Published, or first estimated, with its unit.
     measured: str
     note: str = ""  #: Why the two differ, where they do.
+
+
+@dataclass(frozen=True, kw_only=True)
+class MantissaBits:
+    """What a study asks of a float accumulator, in mantissa bits; fractions are a theory's."""
+
+    what: str  #: What so many bits are enough for.
+    truncating: float  #: Toward zero, as it comes.
+    repaired: float  #: Toward zero, made up for without other hardware.
+    how: str  #: By what.
+    nearest: float  #: Nearest even, as it comes.
+
+
+def _no_bits(_: dict) -> MantissaBits | None:
+    return None
 
 
 def _no_figures(_: dict) -> dict[str, str]:
@@ -56,6 +72,7 @@ class Study:
     answer: Callable[[dict], str]  #: One paragraph, its figures from the results.
     figures: Callable[[dict], dict[str, str]] = _no_figures  #: Name of an SVG file -> its text.
     expected: Callable[[dict], Sequence[Expected]] = _nothing_expected
+    bits: Callable[[dict], MantissaBits | None] = _no_bits  #: None where bits are not what matters.
 
     @property
     def file(self) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
+
+import numpy as np
 
 from hw.files import write_files
 from sim.studies import NAMES, find_study
 from sim.studies.page import measured
 from sim.studies.runner import read_results
-from sim.studies.study import Study
+from sim.studies.study import MantissaBits, Study
 
-__all__ = ["headlines", "together", "write_together"]
+__all__ = ["headlines", "price", "read_together", "together", "write_together"]
 
 #: What each study is about, in a word.
 _WORDS = {"chunk": "Gain", "depth": "Noise", "symmetry": "Order", "denoiser": "Cancellation"}
@@ -23,16 +28,90 @@ breaks the **cancellation** of large terms. Each study takes one paper's network
 project's bit-accurate arithmetic: `python -m sim.studies NAME`.
 """
 
+#: The technology and the clock of prices: those of the sweep's answer.
+_TECHNOLOGY, _CLOCK_NS = "sky130hd", 8.0
 
-def together(studies: dict[str, tuple[Study, dict]]) -> str:
-    """Markdown of the page, from each study and ``{part: data}``."""
-    sections = [_INTRODUCTION.strip()]
+
+def together(studies: Mapping[str, tuple[Study, dict]], points: Sequence[dict]) -> str:
+    """Markdown of the page, from each study and its ``{part: data}``, and the points of a sweep."""
+    sections = [_INTRODUCTION.strip(), _bits_section(studies, price(points))]
     for name, (study, data) in studies.items():
         figures = list(study.figures(data))
         shown = f"\n\n![{study.title}]({figures[0]})" if figures else ""
         heading = f"## {_WORDS[name]}: [{study.title}]({name}.md)"
         sections.append(f"{heading}\n\n*{study.question}*\n\n{study.answer(data)}{shown}")
     return "\n\n".join(sections) + "\n"
+
+
+def _bits_section(studies: Mapping[str, tuple[Study, dict]], price: Mapping[str, float]) -> str:
+    known = {name: found for name, (study, data) in studies.items() if (found := study.bits(data))}
+    rows = list(known.values())
+    lines = [
+        "## What they say together",
+        "",
+        "Mantissa bits of a float accumulator that it takes:",
+        "",
+        "| for | truncating | truncating, made up for | by what | nearest even |",
+        "| --- | ---: | ---: | --- | ---: |",
+        *(
+            f"| {row.what} ([{name}]({name}.md)) | {row.truncating:g} | {row.repaired:g} | {row.how} | "
+            f"{row.nearest:g} |"
+            for name, row in ((name, _rounded(row)) for name, row in known.items())
+        ),
+        "",
+        "What truncation does is of one sign, so most of it can be foreseen: what is made up for without "
+        f"other hardware is worth {_span(row.truncating - row.repaired for row in rows)} mantissa bits here, "
+        f"and rounding to nearest {_span(row.truncating - row.nearest for row in rows)}. In {_TECHNOLOGY} at "
+        f"{_CLOCK_NS:g} ns a mantissa bit of a truncating float accumulator takes {price['bit']:.0f} µm² "
+        f"({100 * price['bit_share']:.0f} % of the MAC with {price['middle']:.0f}), and rounding to nearest "
+        f"even as much as {price['even'] / price['bit']:.1f} of them (median of {price['count']:.0f} widths, "
+        "least area that meets the clock; [results](../results.md)). So calibrate first, round to nearest "
+        "where nothing can be calibrated, and add bits last. Whether two output columns get the same bits is "
+        "no matter of width: it is the dataflow's ([symmetry](symmetry.md)).",
+    ]
+    return "\n".join(lines)
+
+
+def _rounded(row: MantissaBits) -> MantissaBits:
+    """To tenths, where a theory gives fractions."""
+    fields = {name: getattr(row, name) for name in ("what", "how")}
+    return MantissaBits(
+        **fields, **{name: round(getattr(row, name), 1) for name in ("truncating", "repaired", "nearest")}
+    )
+
+
+def _span(values) -> str:
+    """The least and the largest."""
+    ordered = sorted(values)
+    return f"{ordered[0]:.0f} to {ordered[-1]:.0f}"
+
+
+def price(points: Sequence[dict]) -> dict[str, float]:
+    """What a mantissa bit and rounding to nearest take, from a sweep's points: area in um2.
+
+    Of 4 exponent bits, products rounded to the accumulator's format, offsets in registers; of each width and
+    rounding the least area that meets the clock.
+    """
+    least: dict[tuple[str, int], float] = {}
+    for point in points:
+        alike = (
+            *(point["kind"], point["technology"], point["clock_ns"], point["operands"], point["exp_bits"]),
+            *(point["offsets"], point["alignment"], point["met"], point["product"] != "exact"),
+        )
+        if alike == ("float", _TECHNOLOGY, _CLOCK_NS, "e3m4", 4, "registers", None, True, True):
+            key = point["rounding"], point["man_bits"]
+            least[key] = min(point["um2"], least.get(key, point["um2"]))
+    widths = sorted(bits for rounding, bits in least if rounding == "rz" and ("rne", bits) in least)
+    areas = [least["rz", bits] for bits in widths]
+    slope = float(np.polyfit(widths, areas, 1)[0])
+    middle = widths[len(widths) // 2]
+    return {
+        "bit": slope,
+        "bit_share": slope / least["rz", middle],
+        "middle": middle,
+        "even": median(least["rne", bits] - least["rz", bits] for bits in widths),
+        "count": len(widths),
+    }
 
 
 def headlines(results: dict[str, dict]) -> str:
@@ -45,12 +124,14 @@ def headlines(results: dict[str, dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def read_together(results: Path) -> tuple[dict[str, tuple[Study, dict]], list[dict]]:
+    """What :func:`together` takes, from a folder of results."""
+    studies = {name: find_study(name) for name in NAMES}
+    data = {name: (study, measured(read_results(study, results))) for name, study in studies.items()}
+    return data, json.loads((results / "sweep.json").read_text())["points"]
+
+
 def write_together(docs: Path) -> None:
-    """Write the page from the results of all studies in ``docs``, once all of them are there."""
-    studies = {}
-    for name in NAMES:
-        if not (docs / "studies" / f"{name}.md").is_file():
-            return
-        study = find_study(name)
-        studies[name] = study, measured(read_results(study, docs / "results"))
-    write_files({"README.md": together(studies)}, docs / "studies")
+    """Write the page from the results of all studies in ``docs``, once all of them have a page."""
+    if all((docs / "studies" / f"{name}.md").is_file() for name in NAMES):
+        write_files({"README.md": together(*read_together(docs / "results"))}, docs / "studies")

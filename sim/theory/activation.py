@@ -30,7 +30,7 @@ class Levels(nn.Module):
     def __init__(self, levels: int, slope: float | None = None):
         super().__init__()
         check_levels(levels)
-        self.levels = levels
+        self.levels = int(levels)
         self.register_buffer("slope", torch.tensor(best_mean_field(levels).slope if slope is None else slope))
 
     def forward(self, x: Tensor) -> Tensor:

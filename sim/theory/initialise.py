@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
+from statistics import geometric_mean
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from golden.config import ConfigError, MacConfig
 from sim.layers import LayersByName, resolved
@@ -18,6 +21,17 @@ from sim.theory.sums import EXACT, Sums, measured_sums
 __all__ = ["DrawnLayer", "init_"]
 
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+#: They multiply by weights that are no linear or convolutional layer's.
+_OTHERS = (
+    nn.Bilinear,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+    nn.MultiheadAttention,
+    nn.RNNBase,
+    nn.RNNCellBase,
+)
 
 #: The gain depends on the weights' size only where sums leave the accumulator's range.
 _ROUNDS = 3
@@ -43,9 +57,15 @@ def init_(
     """Draw all weights so that signals go furthest through activations of N levels; biases are set to 0.
 
     sigma_w is that of largest chi, divided in each layer by what the accumulator multiplies the deviation of
-    its sums by, as measured on this arithmetic. Each :class:`Levels` gets the slope at which gradients, whose
-    products are taken to be exact, keep their variance through the next layer in the order of
-    ``model.modules()``.
+    its sums by, as measured on this arithmetic.
+
+    Each :class:`Levels` gets the slope at which gradients, whose products are taken to be exact, keep their
+    variance through the layers that follow it. Where layers and activations alternate as they are registered,
+    as in an ``nn.Sequential``, that is the next layer: at each of its places for an activation that has
+    several, and the last layer where none is next. Otherwise, as where a class registers one activation after
+    all its layers, registration does not say what follows, and it is all layers but the first. For several
+    layers it is the geometric mean of their sigma_w, at which gradients keep their variance over all of them
+    together.
 
     Parameters
     ----------
@@ -60,22 +80,13 @@ def init_(
     Returns
     -------
     dict
-        By name of linear or convolutional layer. ConfigError where there is none, where an activation has
-        another number of levels, or where sums in the accumulator are not numbers to work with.
+        By name of linear or convolutional layer. ConfigError where there is none, where a layer has no
+        weights yet or multiplies by others than these, where an activation has another number of levels, or
+        where sums in the accumulator are not numbers to work with; nothing is drawn then.
     """
     check_levels(levels)
+    layers = _layers(model, levels)
     config_of = _configs(config)
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, _LAYERS)}
-    if not layers:
-        raise ConfigError(
-            "the model has no linear or convolutional layer to draw weights for; pass one that has"
-        )
-    for name, module in model.named_modules():
-        if isinstance(module, Levels) and module.levels != levels:
-            raise ConfigError(
-                f"{name or 'the model'} has {module.levels} levels, and weights are asked for "
-                f"levels={levels}; use levels={module.levels}, or other activations"
-            )
     known: dict[tuple[int, MacConfig | None], DrawnLayer] = {}
     drawn = {}
     for name, layer in layers.items():
@@ -89,6 +100,37 @@ def init_(
             layer.bias.zero_()
     _set_slopes(model, {layers[name]: each.sigma_w for name, each in drawn.items()})
     return drawn
+
+
+def _layers(model: nn.Module, levels: int) -> dict[str, nn.Module]:
+    """By name, those to draw weights for; ConfigError where weights or levels are not as they are to be."""
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"weights are drawn for a model, not for {model!r:.60}; use an nn.Module")
+    layers = {}
+    for name, module in model.named_modules():
+        what = f"{name or 'the model'} ({type(module).__name__})"
+        if isinstance(module, _OTHERS):
+            raise ConfigError(
+                f"{what} has weights that are neither a linear nor a convolutional layer's, and it is not "
+                "known how to draw them; use init_ on the parts of the model without it"
+            )
+        if isinstance(module, Levels) and module.levels != levels:
+            raise ConfigError(
+                f"{what} has {module.levels} levels, and weights are asked for levels={levels}; use "
+                f"levels={module.levels}, or other activations"
+            )
+        if isinstance(module, _LAYERS):
+            if is_lazy(module.weight) or not module.weight.numel():
+                raise ConfigError(
+                    f"{what} has no weights to draw; use a layer of one input and output at least, and call "
+                    "a lazy one once before"
+                )
+            layers[name] = module
+    if not layers:
+        raise ConfigError(
+            "the model has no linear or convolutional layer to draw weights for; pass one that has"
+        )
+    return layers
 
 
 def _configs(config: object) -> Callable[[str], MacConfig | None]:
@@ -117,10 +159,19 @@ def _drawn(levels: int, length: int, config: MacConfig | None) -> DrawnLayer:
 
 
 def _set_slopes(model: nn.Module, sigmas: dict[nn.Module, float]) -> None:
-    """Slope times the next layer's sigma_w is the best field's everywhere."""
-    after = None
-    for module in reversed(list(model.modules())):
-        after = sigmas.get(module, after)
-        if isinstance(module, Levels) and after is not None:
-            field = best_mean_field(module.levels)
-            module.slope.fill_(field.slope * field.sigma_w / after)
+    """Slope times sigma_w of the layers that follow is the best field's, by the rule of :func:`init_`."""
+    chain = [
+        module
+        for _, module in model.named_modules(remove_duplicate=False)
+        if module in sigmas or isinstance(module, Levels)
+    ]
+    drawn = [sigmas[module] for module in chain if module in sigmas]
+    alternate = all((one in sigmas) != (two in sigmas) for one, two in pairwise(chain))
+    following: dict[Levels, list[float]] = {}
+    for module, after in pairwise([*chain, None]):
+        if isinstance(module, Levels):
+            known = [sigmas.get(after, drawn[-1])] if alternate else drawn[1:] or drawn
+            following.setdefault(module, []).extend(known)
+    for activation, behind in following.items():
+        field = best_mean_field(activation.levels)
+        activation.slope.fill_(field.slope * field.sigma_w / geometric_mean(behind))

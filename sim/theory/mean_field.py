@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
+from numbers import Integral
 
 import numpy as np
 from scipy.optimize import brentq
@@ -25,6 +26,7 @@ __all__ = [
     "asymptotic_error",
     "best_mean_field",
     "check_levels",
+    "check_positive",
     "covariance",
     "level_step",
     "second_moment",
@@ -41,19 +43,27 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(96)
 
 def check_levels(levels: int) -> None:
     """Raise ConfigError where this is no number of levels."""
-    if not isinstance(levels, int) or isinstance(levels, bool) or levels < 2:
+    if not isinstance(levels, Integral) or isinstance(levels, bool) or levels < 2:
         raise ConfigError(
             f"an activation has two levels or more, and levels={levels!r}; use a number from 2 on"
         )
 
 
+def check_positive(name: str, value: float) -> None:
+    """Raise ConfigError where this is no number above 0."""
+    if not 0 < value < math.inf:
+        raise ConfigError(f"{name} is a size, and {name}={value!r}; use a finite number above 0")
+
+
 def level_step(levels: int) -> float:
     """D: from one level to the next, and from one threshold to the next."""
+    check_levels(levels)
     return 2 / (levels - 1)
 
 
 def thresholds(levels: int) -> np.ndarray:
     """Centred ones: i - N/2 for i from 1 to N - 1, in units of D: float64 [N - 1]."""
+    check_levels(levels)
     return np.arange(1, levels) - levels / 2
 
 
@@ -78,8 +88,7 @@ class MeanField:
 
     def __post_init__(self) -> None:
         check_levels(self.levels)
-        if not self.spacing > 0:
-            raise ConfigError(f"thresholds are apart, and spacing={self.spacing!r}; use a number above 0")
+        check_positive("spacing", self.spacing)
 
     @property
     def second_moment(self) -> float:
@@ -140,7 +149,8 @@ def best_mean_field(levels: int) -> MeanField:
 
 
 def second_moment(levels: int, deviation: float) -> float:
-    """The variance map: Q of activations for sums of this deviation."""
+    """The variance map: Q of activations for sums of this deviation, which is above 0."""
+    check_positive("deviation", deviation)
     return level_step(levels) ** 2 * _sums(levels, level_step(levels) / deviation)[1]
 
 
@@ -150,6 +160,9 @@ def covariance(levels: int, deviation: float, correlation: float) -> float:
     The integral over correlations r of the sum over pairs of thresholds of the bivariate normal density at
     them (Price's theorem), with r the sine of an angle.
     """
+    check_positive("deviation", deviation)
+    if not -1 <= correlation <= 1:
+        raise ConfigError(f"a correlation is from -1 to 1, and correlation={correlation!r}; use one that is")
     t = level_step(levels) / deviation * thresholds(levels)
     half = math.asin(float(correlation)) / 2
     total = 0.0
@@ -167,4 +180,5 @@ def asymptotic_error(levels: int) -> float:
     The error of the best uniform quantizer of a normal variable: Hui and Neuhoff, IEEE Transactions on
     Information Theory 47 (2001) 957-977.
     """
+    check_levels(levels)
     return 4 * math.log(levels) / (3 * levels**2)

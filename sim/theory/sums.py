@@ -11,17 +11,20 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from numbers import Integral
 
 import torch
 
 from golden.config import ConfigError, FloatAccumulator, MacConfig, Rounding
 from sim.calibration.law import place_losses
 from sim.inject import accumulate
+from sim.layers import resolved
 from sim.theory.activation import Levels
 from sim.theory.mean_field import (
     TRAINABLE,
     MeanField,
     best_mean_field,
+    check_positive,
     covariance,
     level_step,
     second_moment,
@@ -45,7 +48,7 @@ class Sums:
     """How the sums of a layer relate to the exact ones."""
 
     gain: float  #: Their deviation over that of the exact ones, errors apart.
-    noise: float  #: Variance of errors that two inputs do not share, over that of the rest.
+    noise: float  #: Variance of errors that two inputs do not share, over that of the rest: 0 or more.
 
     @property
     def deviation(self) -> float:
@@ -56,12 +59,13 @@ class Sums:
 EXACT = Sums(gain=1.0, noise=0.0)
 
 
-def sums_by_law(config: MacConfig, fan_in: int, levels: int) -> Sums:
+def sums_by_law(config: MacConfig | str, fan_in: int, levels: int) -> Sums:
     """By the law of docs/calibration.md: float accumulators that nothing overflows or underflows.
 
     Places of a sum have unequal gains. That is as if the weights were others, the same for all inputs: it
     counts in the gain and is no noise. Raises ConfigError for accumulators that the law is not of.
     """
+    config = _checked(config, fan_in)
     if not all(isinstance(acc, FloatAccumulator) for acc in (config.accumulator, config.outer_accumulator)):
         raise ConfigError(
             f"the law of gains is of float accumulators, not of {config.name}; use measured_sums"
@@ -70,6 +74,18 @@ def sums_by_law(config: MacConfig, fan_in: int, levels: int) -> Sums:
     # A stochastic rounding errs by f (1 - f) of a unit squared, 1/6 on average; the law has nearest's 1/12.
     random = law.random * (2 if config.accumulator.rounding is Rounding.STOCHASTIC else 1)
     return Sums(gain=law.gain * math.sqrt(1 + law.uneven), noise=random / (1 + law.uneven))
+
+
+def _checked(config: MacConfig | str, fan_in: int) -> MacConfig:
+    """The configuration, by its name or itself; ConfigError for what is none, or for sums of nothing."""
+    if not isinstance(fan_in, Integral) or isinstance(fan_in, bool) or fan_in < 1:
+        raise ConfigError(f"sums are of products, and fan_in={fan_in!r}; use a number from 1 on")
+    found = resolved(config)
+    if not isinstance(found, MacConfig):
+        raise ConfigError(
+            f"sums are made by one arithmetic, and {config!r:.60} has several; use one configuration"
+        )
+    return found
 
 
 def _product_ratio(levels: int) -> float:
@@ -84,15 +100,15 @@ def _product_ratio(levels: int) -> float:
 
 @torch.no_grad()
 def measured_sums(
-    config: MacConfig, fan_in: int, levels: int, *, sigma_w: float | None = None, seed: int = 0
+    config: MacConfig | str, fan_in: int, levels: int, *, sigma_w: float | None = None, seed: int = 0
 ) -> Sums:
     """Of random activations and weights on this arithmetic: operands' formats, range and all.
 
-    Inputs are pairs of correlation 1/2, and the noise is what their sums' correlation lacks, to about 0.003.
+    Inputs are pairs of correlation 1/2, and the noise is what their sums' correlation lacks, to about 0.003;
+    an error that a pair shares adds to that correlation and hides as much noise, down to 0.
     ``sigma_w``: None for that of best propagation. ConfigError where sums are not numbers to work with.
     """
-    field = best_mean_field(levels)
-    sigma = field.sigma_w if sigma_w is None else sigma_w
+    config, field, sigma = _checked(config, fan_in), best_mean_field(levels), _sigma(levels, sigma_w)
     generator = torch.Generator().manual_seed(seed)
     first, other = Levels(levels)(torch.randn(2, _PAIRS, fan_in, generator=generator) * field.deviation)
     second = torch.where(torch.rand(_PAIRS, fan_in, generator=generator) < 0.5, first, other)
@@ -107,7 +123,7 @@ def measured_sums(
             f"sums of {fan_in} products in {config.name} have little to do with the exact ones (cosine "
             f"{kept:.2f}); use a wider accumulator, or one whose range holds them"
         )
-    noise = _pair_correlation(exact) / _pair_correlation(sums) - 1
+    noise = max(_pair_correlation(exact) / _pair_correlation(sums) - 1, 0.0)
     return Sums(gain=float(sums.norm() / exact.norm()) / math.sqrt(1 + noise), noise=noise)
 
 
@@ -133,7 +149,10 @@ def propagate(
 
 
 def _sigma(levels: int, sigma_w: float | None) -> float:
-    return best_mean_field(levels).sigma_w if sigma_w is None else sigma_w
+    if sigma_w is None:
+        return best_mean_field(levels).sigma_w
+    check_positive("sigma_w", sigma_w)
+    return sigma_w
 
 
 def _layers(levels: int, signal: Signal, sigma_w: float, sums: Sums) -> Iterator[Signal]:
@@ -142,7 +161,8 @@ def _layers(levels: int, signal: Signal, sigma_w: float, sums: Sums) -> Iterator
         deviation = sigma_w * sums.deviation * math.sqrt(signal.second_moment)
         moment = _mapped(levels, deviation)
         common = covariance(levels, deviation, signal.correlation / (1 + sums.noise))
-        signal = Signal(moment, common / moment)
+        # Rounding may carry the correlation of equal inputs past 1.
+        signal = Signal(moment, max(-1.0, min(common / moment, 1.0)))
 
 
 def _mapped(levels: int, deviation: float) -> float:

@@ -23,7 +23,6 @@ __all__ = [
     "one",
     "percent",
     "quantiles",
-    "table",
     "walks",
 ]
 
@@ -100,12 +99,20 @@ def best_chunks(rows: Sequence[Row]) -> list[Row]:
 
 
 def chunk_summary(rows: Sequence[Row]) -> Row:
-    """How often the best chunk is the law's or next to it, and the most gain that the law's gives away."""
+    """How good the law's chunk is.
+
+    ``near``: how often the best is the power of two nearest to it, or next to that; ``within``: how often it
+    is within a factor of two of it; ``lost``: the most gain that it gives away.
+    """
     found = [row for kind in _kinds(rows) for row in best_chunks(kind)]
-    near = [row for row in found if 0.5 <= row["gain_chunk"] / row["taken"] <= 2]
+    near, within = (
+        sum(0.5 <= row["gain_chunk"] / row[law] <= 2 for row in found) / len(found)
+        for law in ("taken", "root")
+    )
     return {
         "settings": len(found),
-        "near": len(near) / len(found),
+        "near": near,
+        "within": within,
         "lost": max(row["gain"] - row["gain_at_root"] for row in found),
         "lost_at_16": max(row["gain"] - row["gain_at_16"] for row in found),
     }
@@ -133,13 +140,6 @@ def quantiles(values: Iterable[float]) -> tuple[float, float, float]:
     ordered = sorted(values)
     low, middle, high = (ordered[round(share * (len(ordered) - 1))] for share in (0.05, 0.5, 0.95))
     return low, middle, high
-
-
-def table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, words: int) -> list[str]:
-    """Markdown; the first ``words`` columns to the left, numbers to the right."""
-    rule = ["---"] * words + ["---:"] * (len(titles) - words)
-    lines = [" | ".join(titles), " | ".join(rule), *(" | ".join(row) for row in rows)]
-    return [f"| {line} |" for line in lines] + [""]
 
 
 def percent(share: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+from sim.markdown import table
 from sim.studies.chunk.findings import (
     CLOSE,
     LAWS,
@@ -15,7 +16,6 @@ from sim.studies.chunk.findings import (
     loss_exponent,
     percent,
     quantiles,
-    table,
     walks,
 )
 from sim.studies.chunk.operands import KINDS
@@ -69,11 +69,13 @@ def law_section(data: dict) -> str:
             f"Share of settings in which a law is within {CLOSE} of the measured gain, and its largest "
             "distance:",
             "",
-            *table(["operands", "settings", *LAWS.values()], held(groups), words=1),
+            table(["operands", "settings", *LAWS.values()], held(groups)),
+            "",
             "Where each holds, products of either sign, by the exponent of the first form, δ [((1-z)c - "
             "1)/2 + (K/c - 1)/2 + 1]:",
             "",
-            *table(["exponent", "settings", *LAWS.values()], held(_by_exponent(walks(data))), words=1),
+            table(["exponent", "settings", *LAWS.values()], held(_by_exponent(walks(data)))),
+            "",
             _why(data),
         ]
     )
@@ -174,7 +176,8 @@ def chunk_section(data: dict) -> str:
             "Gain and noise are both best where the two walks are equally long, (1-z)c = K/c. Measured, M = "
             "7, e3m4:",
             "",
-            *table(titles, cells, words=1),
+            table(titles, cells),
+            "",
             f"Over all M and both formats, {summary['settings']} pairs of K and M with products of either "
             "sign: the chunk of largest gain is the power of two nearest to the law's, or next to that, in "
             f"{percent(summary['near'])}, and the law's gives away at most {summary['lost']:.3f} of gain. "

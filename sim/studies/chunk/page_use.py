@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sim.markdown import table
 from sim.studies.chunk.findings import (
     CLOSE,
     LAWS,
@@ -14,7 +15,6 @@ from sim.studies.chunk.findings import (
     network_name,
     percent,
     quantiles,
-    table,
 )
 from sim.studies.chunk.networks import WAYS
 from sim.studies.chunk.operands import of_rows
@@ -38,6 +38,20 @@ _WAYS = {
 }
 
 
+#: Network -> why a form of the law is far from it.
+_MISSED = {
+    "resnet20": (
+        "What the closed forms miss in ResNet-20 is that zeros come in runs (a channel that is off is off "
+        "for its nine places, so whole chunks stay empty), differ from output to output, and fall on outputs "
+        "that matter little."
+    ),
+    "minilm": (
+        "In MiniLM's product 7, out of the first block's 1536 hidden units, a few sums have almost all the "
+        "energy, and in each of them one product has; such a sum is no walk, and no form of the law has it."
+    ),
+}
+
+
 def layers_section(data: dict) -> str:
     """The laws on the operands of real layers."""
     part = data["layers"]
@@ -46,22 +60,21 @@ def layers_section(data: dict) -> str:
         "## On layers of real networks",
         "",
         f"e3m4 operands fitted to each tensor, {part['rows']} rows of every layer (of MiniLM, all products "
-        f"of the first and the last block), chunks 4 to 1024, M 4 to 10. Within {CLOSE}, and the largest "
-        "distance:",
+        f"of the first and the last block), chunks {_each(groups, 'c')}, M {_each(groups, 'M')}. Within "
+        f"{CLOSE}, and the largest distance:",
         "",
-        *table(["network", "settings", *LAWS.values()], held(groups), words=1),
+        table(["network", "settings", *LAWS.values()], held(groups)),
+        "",
     ]
     lines += [f"* {_layers_line(name, rows)}" for name, rows in groups]
     lines += [f"* {network_name(name)} is missing: {why}" for name, why in part["missing"].items()]
-    lines += [
-        "",
-        "What the closed forms miss here is that zeros come in runs (a channel that is off is off for its "
-        "nine places, so whole chunks stay empty), differ from output to output, and fall on outputs that "
-        "matter little. In MiniLM's product 7, out of the first block's 1536 hidden units, a few sums have "
-        "almost all the energy, and in each of them one product has; such a sum is no walk, and no form of "
-        "the law has it.",
-    ]
-    return "\n".join(lines)
+    reasons = [why for name, why in _MISSED.items() if name in part["networks"]]
+    return "\n".join([*lines, "", " ".join(reasons)]).rstrip()
+
+
+def _each(groups: Sequence[tuple[str, list[dict]]], column: str) -> str:
+    *values, last = sorted({row[column] for _, rows in groups for row in rows})
+    return " and ".join([", ".join(map(str, values)), str(last)] if values else [str(last)])
 
 
 def _layers_line(name: str, rows: Sequence[dict]) -> str:
@@ -96,7 +109,8 @@ def roundings_section(data: dict) -> str:
             "taper](../calibration.md#the-taper)); error over the energy of the exact sums. Normal "
             f"operands, e8m7, K = {length}:",
             "",
-            *table(titles, _rounding_cells(rows, length), words=3),
+            table(titles, _rounding_cells(rows, length), words=3),
+            "",
             f"Toward zero, in chunks of 16, the error as it comes is {min(error):.0f} to {max(error):.0f} "
             f"times that of nearest even, after one scale {min(noise):.0f} to {max(noise):.0f} times, over "
             "the M that were tried.",
@@ -108,7 +122,7 @@ def roundings_section(data: dict) -> str:
             "nothing, the law's average over pairs has an error of its own, which shows as gains around 1. "
             f"All positive, K = {length}:",
             "",
-            *table(titles, _rounding_cells(of_rows(part["positive"]), length), words=3),
+            table(titles, _rounding_cells(of_rows(part["positive"]), length), words=3),
         ]
     )
 
@@ -153,7 +167,7 @@ def rtl_section(data: dict) -> str:
             f"{sum(row['words'] for row in rows)} differ. *8 exponent bits* is the kernels' gain with the "
             "range of the rest of this page.",
             "",
-            *table(titles, cells, words=1),
+            table(titles, cells),
         ]
     )
 
@@ -171,7 +185,8 @@ def accuracy_section(data: dict) -> str:
         "zero-shot.json: on the same inputs where those keep them one by one, otherwise on as many as the "
         "row has. Rows are named by accumulator, rounding, and where biases and chunks come from "
         "([calibration.md](../calibration.md)); f32 has "
-        "float32 operands. " + "; ".join(f"*{name}*: {WAYS[way]}" for way, name in _WAYS.items()) + ".",
+        "float32 operands. " + "; ".join(f"*{name}*: {WAYS[way]}" for way, name in _WAYS.items()) + ". In "
+        "parentheses: float32's score less the 95 % interval of the loss, which is paired by input.",
         "",
     ]
     for name in NETWORKS:
@@ -187,15 +202,22 @@ def _network_table(part: dict) -> list[str]:
             row["row"],
             f"{min(row['gains']):.2f} to {max(row['gains']):.2f}",
             f"**{100 * row['measured']:.1f}**" + _count(row, part),
-            *(f"{100 * row['predicted'][way]:.1f}" for way in _WAYS),
+            *(f"{100 * row['predicted'][way]:.1f}" + _interval(row, part, way) for way in _WAYS),
         ]
         for row in part["rows"]
     ]
     return [
         f"{NETWORKS[part['network']]}, {part['n']} inputs, {unit}; float32 {100 * part['float32']:.1f}:",
         "",
-        *table(["row", "gains of layers", "measured", *_WAYS.values()], cells, words=1),
+        table(["row", "gains of layers", "measured", *_WAYS.values()], cells),
+        "",
     ]
+
+
+def _interval(row: dict, part: dict, way: str) -> str:
+    """Where it is kept: float32's value and the interval of what is lost."""
+    ends = [100 * (part["float32"] + end) for end in row["predicted"].get(f"{way}_interval", [])]
+    return f" ({ends[0]:.1f} to {ends[1]:.1f})" if ends else ""
 
 
 def _count(row: dict, part: dict) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sim.studies.denoiser import errors, forms, images, plateaus
-from sim.studies.denoiser.page import answer, expected, figures, headline, page
+from sim.studies.denoiser.page import answer, bits, expected, figures, headline, page
 from sim.studies.study import Part, Study
 
 __all__ = ["STUDY"]
@@ -20,11 +20,12 @@ STUDY = Study(
         Part("errors", errors.measure),
         Part("plateaus", plateaus.measure),
         Part("digits", images.measure_digits),
-        Part("fashion", images.measure_fashion),
+        Part("fashion", images.measure_fashion, optional=True),
     ),
     page=page,
     headline=headline,
     answer=answer,
     figures=figures,
     expected=expected,
+    bits=bits,
 )

@@ -59,6 +59,7 @@ def _stochastic(config: MacConfig) -> MacConfig:
 
 
 def configs(bits: int) -> dict[str, MacConfig]:
+    """The catalogue's float MAC of a width, by rounding."""
     return {
         "toward zero": find(f"float{bits}"),
         "nearest even": find(f"float{bits}-rne"),
@@ -180,9 +181,8 @@ def _by_order(
     return rows
 
 
-def _cancellation(networks: Sequence[DenoisingNetwork]) -> list[float]:
+def _cancellation(network: DenoisingNetwork) -> list[float]:
     """Of each layer, the mean over outputs of sum |terms| / |sum of terms|, as ratio of their means."""
-    network = networks[0]
     ratios, x = [], network.noisy
     for module in network.model:
         if isinstance(module, torch.nn.Linear):
@@ -199,7 +199,7 @@ def _images(task: DenoisingTask, empirical: np.ndarray, bits: Sequence[int]) -> 
         **task.to_json(),
         "description": task.description,
         "empirical_psnr": decibels(empirical),
-        "cancellation": _cancellation(task.networks),
+        "cancellation": _cancellation(task.networks[0]),
         "by_width": _by_width(task.networks, bits),
     }
 

@@ -5,32 +5,41 @@ from __future__ import annotations
 from sim.studies.denoiser import image_sections, sections
 from sim.studies.denoiser.plots import digits_figure, errors_figure, plateaus_figure
 from sim.studies.denoiser.setting import POINTS, SIGMA
-from sim.studies.study import Expected
+from sim.studies.denoiser.tables import NOISE, WIDTH, level_of
+from sim.studies.study import Expected, MantissaBits
 
-__all__ = ["answer", "expected", "figures", "headline", "page"]
-
-_WIDTH = "12"  # bits of the accumulator that the sentences are about
-
-
-def _level(digits: dict, sigma: float) -> dict:
-    return min(digits["levels"], key=lambda level: abs(level["sigma"] - sigma))
+__all__ = ["answer", "bits", "expected", "figures", "headline", "page"]
 
 
 def _middle(data: dict) -> tuple[dict, dict]:
     """At the middle noise and the sentences' width: PSNR toward zero, and by order in one chunk."""
     digits = data["digits"]
-    by_order = {order: by_bits[_WIDTH] for order, by_bits in digits["orders"]["toward zero"].items()}
-    return _level(digits, 0.25)["by_width"]["toward zero"][_WIDTH], by_order
+    by_order = {order: by_bits[WIDTH] for order, by_bits in digits["orders"]["toward zero"].items()}
+    return level_of(digits)["by_width"]["toward zero"][WIDTH], by_order
 
 
 def headline(data: dict) -> str:
     """One sentence for the README."""
     least, (at, _) = data["errors"]["whole"]["least"]["toward zero"], _middle(data)
     return (
-        f"Where truncated sums cancel, order is worth {least['grouped'] - least['smallest first']} mantissa "
-        f"bits ({least['smallest first']} with small terms first, {least['grouped']} with signs grouped); a "
-        f"denoiser of digits on {_WIDTH}-bit accumulators loses {-at['plain']['difference']:.2f} dB, and "
+        f"Where truncated sums cancel, order counts: {least['alternating']} mantissa bits with signs "
+        f"alternating, {least['smallest first']} with small terms first, {least['random']} shuffled, "
+        f"{least['grouped']} grouped by sign; a denoiser of digits on {WIDTH}-bit accumulators loses "
+        f"{-at['plain']['difference']:.2f} dB, and "
         f"{-at['repaired']['difference']:.2f} dB once its gains are repaired."
+    )
+
+
+def bits(data: dict) -> MantissaBits:
+    """Of the line's denoiser, all sums narrow, its neurons in the order in which the line has them."""
+    main, least = data["errors"]["main"], data["errors"]["whole"]["least"]
+    return MantissaBits(
+        what=f"a denoiser of {main['points']} points to beat the empirical MMSE at σ = {main['sigma']:g}, "
+        "rises and falls alternating from the left",
+        truncating=least["toward zero"]["alternating"],
+        repaired=least["toward zero"]["smallest first"],
+        how="terms sorted, smallest first",
+        nearest=least["nearest even"]["alternating"],
     )
 
 
@@ -39,43 +48,48 @@ def answer(data: dict) -> str:
     main = data["errors"]["main"]
     rz, rne, sr = data["errors"]["whole"]["least"].values()
     stay = data["plateaus"]["least_staying"]["toward zero"]
+    gains = [rz[order] - rne[order] for order in rz]
+    sorting = {order: rz[order] - rz["smallest first"] for order in rz}
     sentences = [
         "A denoiser's plateau is an exact cancellation, and a narrow accumulator keeps it as far as the "
         "partial sums are small, which is a matter of the order of terms.",
         f"With {main['points']} points and noise of σ = {main['sigma']:g} the minimum-norm denoiser's error "
         f"is {main['empirical'] / main['exact']:.0f} times less than the empirical MMSE denoiser's. With all "
-        f"its sums truncated it still wins with M ≥ {rz['smallest first']} mantissa bits if small terms come "
-        f"first, {rz['alternating']} if rises and falls alternate from the left and {rz['grouped']} if they "
-        f"are grouped; to nearest {_three(rne)}, stochastically {_three(sr)}.",
-        f"So order is worth {rz['grouped'] - rz['smallest first']} mantissa bits toward zero, and rounding "
-        f"to nearest at most {max(rz[order] - rne[order] for order in rz)}.",
-        f"To stay on its plateau when denoised again and again takes {stay['smallest first']['measured']} "
-        f"bits smallest first and {stay['grouped']['measured']} grouped; a proved bound asks for "
-        f"{stay['smallest first']['proved']} and {stay['grouped']['proved']}.",
+        f"its sums truncated it still wins with M ≥ {rz['alternating']} mantissa bits as it is built, rises "
+        f"and falls alternating from the left; small terms first, shuffled and grouped by sign take "
+        f"{_others(rz)}. To nearest that is {rne['alternating']}, and {_others(rne)}; stochastically "
+        f"{sr['alternating']}, and {_others(sr)}.",
+        f"So toward zero sorting is worth {sorting['alternating']} bits over alternating, "
+        f"{sorting['random']} over the shuffle and {sorting['grouped']} over grouping, the worst order; and "
+        f"rounding to nearest {min(gains)} to {max(gains)}.",
+        f"To stay on its plateau when denoised again and again takes {stay['alternating']['measured']} bits "
+        f"alternating and {stay['smallest first']['measured']} small terms first; a proved bound asks for "
+        f"{stay['alternating']['proved']} and {stay['smallest first']['proved']}.",
         _of_images(data),
     ]
     return " ".join(sentences)
 
 
-def _three(least: dict) -> str:
-    return f"{least['smallest first']}, {least['alternating']} and {least['grouped']}"
+def _others(least: dict) -> str:
+    return f"{least['smallest first']}, {least['random']} and {least['grouped']}"
 
 
 def _of_images(data: dict) -> str:
     (at, by_order), levels = _middle(data), data["digits"]["levels"]
     losses = ", ".join(
-        f"{-level['by_width']['toward zero'][_WIDTH]['plain']['difference']:.2f} dB at σ = {level['sigma']:g}"
+        f"{-level['by_width']['toward zero'][WIDTH]['plain']['difference']:.2f} dB at σ = {level['sigma']:g}"
         for level in levels
     )
     return (
-        f"Denoisers of digits, trained and then summed toward zero in {_WIDTH} bits and chunks of 16, lose "
-        f"{losses}: the quieter the noise, the larger terms are against their sum "
-        f"({levels[0]['cancellation'][-1]:.1f} to {levels[-1]['cancellation'][-1]:.1f} times). At σ = 0.25 "
-        f"factors and offsets by channel take back all but {-at['repaired']['difference']:.2f} of "
-        f"{-at['plain']['difference']:.2f} dB. With the whole sum as one chunk, order decides: "
-        f"{-by_order['grouped']['difference']:.2f} dB lost with grouped signs, "
-        f"{-by_order['ascending']['difference']:.2f} dB as the neurons come, and "
-        f"{-by_order['smallest first, shared']['difference']:.2f} dB if they are sorted once for all outputs."
+        f"Denoisers of digits, trained and then summed toward zero in {WIDTH} bits and chunks of 16, lose "
+        f"{losses}: the quieter the noise, the larger the second layer's terms are against their sum "
+        f"({levels[0]['cancellation'][-1]:.1f} to {levels[-1]['cancellation'][-1]:.1f} times, first fold). "
+        f"At σ = {NOISE:g} factors and offsets by channel take back all but "
+        f"{-at['repaired']['difference']:.2f} of {-at['plain']['difference']:.2f} dB. With the whole "
+        f"sum as one chunk, order decides: "
+        f"{-by_order['ascending']['difference']:.2f} dB lost as the neurons come, "
+        f"{-by_order['smallest first, shared']['difference']:.2f} if they are sorted once for all outputs, "
+        f"and {-by_order['grouped']['difference']:.2f} with signs grouped."
     )
 
 
@@ -145,7 +159,7 @@ def expected(data: dict) -> list[Expected]:
         ]
     rows.append(
         Expected(
-            what="what the order is worth toward zero, mantissa bits",
+            what="what the order is worth toward zero, mantissa bits: grouped less smallest first",
             known="4",
             measured=str(rz["grouped"] - rz["smallest first"]),
         )

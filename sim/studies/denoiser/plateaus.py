@@ -22,7 +22,11 @@ from sim.denoisers import (
 )
 from sim.studies.denoiser.setting import POINTS, RADII, ROUNDINGS, SEED, SIGMA, evenly_spaced
 
-__all__ = ["every_input", "measure", "on_plateaus"]
+__all__ = ["WITHIN", "every_input", "measure", "on_plateaus"]
+
+#: Of the radius, how far from their clean point inputs are, and may be: the corners themselves are rounded
+#: to either side.
+WITHIN = 0.999
 
 _MAN_BITS = range(2, 15)
 _PLACES = 101  # of each plateau
@@ -111,7 +115,7 @@ def measure(quick: bool, report: Callable[[str], None]) -> dict:
     """Plateaus of the line by mantissa bits, rounding and order; then every input of a small format."""
     form = evenly_spaced(POINTS, RADII * SIGMA)
     places = torch.linspace(-1, 1, 21 if quick else _PLACES, dtype=torch.float64)[:, None, None]
-    y = form.points + 0.999 * form.rho * places  # inside: the corners themselves are rounded to either side
+    y = form.points + WITHIN * form.rho * places
     result: dict = {"rho": form.rho, "places": len(places), "points": POINTS, "steps": _STEPS, "seed": SEED}
     result["plateaus"] = {}
     for rounding, (mode, random_bits) in ROUNDINGS.items():

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from sim.denoisers import ORDERS
+from sim.markdown import table
+from sim.studies.denoiser.plateaus import WITHIN
 from sim.studies.denoiser.proof import PROOF
-from sim.studies.denoiser.tables import least_of, table
+from sim.studies.denoiser.tables import least_of
 
 __all__ = ["forms", "method", "plateaus", "wins"]
 
+_DETAILED = "7"  # mantissa bits of the table of plateaus
+
 
 def method(data: dict) -> str:
+    """What is measured, in which orders and on which line."""
     main = data["errors"]["main"]
     return f"""## Method
 
@@ -24,12 +29,13 @@ A network makes a plateau as $s(y - l) - s(y - r)$, the difference of a *rise* a
 with y. Here the output sum, neurons and weights being exact, runs through a float accumulator of 8 exponent
 bits and M mantissa bits, bit for bit and in one chunk, in a static order: *alternating*, rise and fall of
 each ramp from left to right; *smallest first*, the same backwards, which sorts the terms by size for every
-input; *grouped*, all rises and then all falls; *random*. The line has {main["points"]} points from -1 to 1,
-normal noise of σ = {main["sigma"]:g} and ρ = 3σ; x is uniform on the line, {main["n"]} samples. The empirical
-MMSE denoiser is E[x given y] if the clean points are all there is."""
+input; *grouped*, all rises and then all falls; *random*, one shuffle. The line has {main["points"]} points
+from -1 to 1, normal noise of σ = {main["sigma"]:g} and ρ = 3σ; x is uniform on the line, {main["n"]} samples.
+The empirical MMSE denoiser is E[x given y] if the clean points are all there is."""
 
 
 def wins(errors: dict) -> str:
+    """The least mantissa bits on the line, by noise, by number of points and in other shapes."""
     main = errors["main"]
     orders = list(main["errors"]["toward zero"])
     head = ["rounding", *orders]
@@ -65,10 +71,15 @@ def wins(errors: dict) -> str:
         ],
     )
     space = table(
-        ["clean points", *(f"{order}, {r}" for r in ("rz", "rne") for order in three)],
+        [
+            "clean points",
+            "empirical MMSE / exact",
+            *(f"{order}, {r}" for r in ("rz", "rne") for order in three),
+        ],
         [
             [
                 name,
+                f"{row['empirical'] / row['exact']:.0f}",
                 *(
                     least_of(row["least_doubled"][r][order])
                     for r in ("toward zero", "nearest even")
@@ -95,8 +106,8 @@ The least M with which the accumulator of the output does not double the network
 
 {table(head, doubles)}
 
-Toward zero an error has one sign and adds up; elsewhere errors cancel in part. Random order, which the order
-of a trained network is much like, is nowhere the worst.
+Toward zero each rounding shrinks its partial sum, and that adds up; elsewhere errors cancel in part. The
+shuffle takes no more bits than alternating in any row, and grouping takes the most of all orders.
 
 That the network wins is a matter of noise, with exact sums, too:
 
@@ -114,6 +125,7 @@ ramp. Points of a line in more dimensions are as on the line:
 
 
 def plateaus(measured: dict) -> str:
+    """The bound with its proof, and what becomes of plateaus denoised again and again."""
     every, staying = measured["every_input"], measured["least_staying"]
     low, high = every["man_bits"]
     orders = list(staying["toward zero"])
@@ -125,13 +137,15 @@ def plateaus(measured: dict) -> str:
         for rounding, by_order in staying.items()
     ]
     at = measured["plateaus"]
-    width = "7"
     detail = [
         [
             rounding,
             order,
-            *(f"{by_order[order][width][key]:.4f}" for key in ("largest_error", "uneven", "bound")),
-            f"{100 * by_order[order][width]['left']:.0f} %",
+            *(
+                f"{by_order[order][_DETAILED][key]:.4f}"
+                for key in ("largest_error", "uneven", "bound", "drift")
+            ),
+            f"{100 * by_order[order][_DETAILED]['left']:.0f} %",
         ]
         for rounding, by_order in at.items()
         for order in ORDERS[:3]
@@ -157,30 +171,42 @@ points whose activations and weights are exact in 8 bits, with M from {low} to {
         every["compared"]
     } results are
 beyond the bound, and the largest error is {every["tightest"]:.2f} of its bound. On the plateaus of the line
-above, {measured["places"]} places each: {beyond} beyond the bound, and toward zero, alternating and grouped,
+above, {measured["places"]} places each, up to {WITHIN:g} ρ from their clean point: {
+        beyond
+    } beyond the bound, and toward zero, alternating and grouped,
 {above} above the exact value.
 
 ![Error on the plateaus with its bound, and drift](denoiser-plateaus.svg)
 
-At M = {width}:
+At M = {_DETAILED}:
 
 {
         table(
-            ["rounding", "order", "largest error", "unevenness of a plateau", "bound", "left the plateau"],
+            [
+                "rounding",
+                "order",
+                "largest error",
+                "unevenness of a plateau",
+                "bound",
+                "drift",
+                "left the plateau",
+            ],
             detail,
-            left=2,
+            words=2,
         )
     }
 
 Toward zero a plateau sinks more than it tilts: the largest error is a shift, and the unevenness (largest less
-smallest value on one plateau) is a part of it. *Left the plateau*: inputs that are further than ρ from their
-clean point after {measured["steps"]} denoisings, each of what the last one gave. The least M with which none
-leaves, measured / proved by the bound:
+smallest value on one plateau) is a part of it. *Drift*: the largest distance from the clean point after
+{measured["steps"]} denoisings, each of what the last one gave. *Left the plateau*: inputs for which that is
+more than {WITHIN:g} ρ, the part of the plateau that is tried. The least M with which none leaves, measured /
+from which on the bound is at most ρ at all these places:
 
 {table(["rounding", *orders], rows)}"""
 
 
 def forms(measured: dict) -> str:
+    """Closed forms against convex programs and training, and whether they contract."""
     line = measured["line"]
     costs = [
         [

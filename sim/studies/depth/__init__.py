@@ -2,7 +2,7 @@
 
 from sim.studies.depth.closed_form import measure_bits, measure_theory
 from sim.studies.depth.expected import expected
-from sim.studies.depth.page import answer, figures, headline, page
+from sim.studies.depth.page import answer, bits, figures, headline, page
 from sim.studies.depth.signals import measure_reach, measure_signal
 from sim.studies.depth.training import measure_frontier, measure_trained, measure_width
 from sim.studies.study import Part, Study
@@ -30,4 +30,5 @@ STUDY = Study(
     answer=answer,
     figures=figures,
     expected=expected,
+    bits=bits,
 )

@@ -1,4 +1,4 @@
-"""What the paper and a first look gave, beside what is measured here."""
+"""What the paper gives, and what was estimated before the study, beside what is measured here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ __all__ = ["expected"]
 
 
 def expected(data: dict) -> list[Expected]:
-    """What the paper and a first look gave."""
+    """Figures of the paper, and first estimates: made before this study, of a single seed, by code that is
+    not kept.
+    """
     theory = {row["levels"]: row for row in data["theory"]["rows"]}
     rows = [
         Expected(
@@ -33,16 +35,19 @@ def _expected_signals(data: dict) -> list[Expected]:
     )
     known = {
         "exact": ("correlation 0.617", ""),
-        "rz": ("variance 0.16, correlation 0.352", "one seed then; the theory has {correlation:.3f}"),
+        "rz": (
+            "variance 0.16, correlation 0.352",
+            "estimated from one seed; the theory has {correlation:.3f}",
+        ),
         "rne": (
             "variance 0.954, correlation 0.607",
-            "one seed then, weights and operands of its own; small products are flushed, which takes "
-            "variance",
+            "estimated from one seed, with other weights and operands; small products are flushed, which "
+            "takes variance",
         ),
         "rz, first law": (
             "variance 1.09, correlation 0.582",
-            "the first law takes the gain for smaller than it is, so weights come out too large; one seed "
-            "then",
+            "the law's first form takes the gain for smaller than it is, so weights come out too large; "
+            "estimated from one seed",
         ),
         "rz repaired": ("", "gain measured, as `init_` does"),
     }

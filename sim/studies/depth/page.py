@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sim.markdown import table
 from sim.studies.depth import plots
 from sim.studies.depth.tables import (
     bits_table,
@@ -11,13 +12,13 @@ from sim.studies.depth.tables import (
     layer_table,
     reach_table,
     signal_table,
-    table,
     trained_table,
     worst_difference,
 )
+from sim.studies.study import MantissaBits
 from sim.theory.mean_field import TRAINABLE
 
-__all__ = ["answer", "figures", "headline", "page"]
+__all__ = ["answer", "bits", "figures", "headline", "page"]
 
 #: The sums of the headline: a layer's fan-in, and levels of 4-bit activations.
 _FAN_IN, _LEVELS = 512, 16
@@ -57,14 +58,18 @@ def _rescued(data: dict) -> tuple[dict, dict]:
     return max(pairs, key=lambda pair: pair[1]["test"] - pair[0]["test"])
 
 
-def _within(frontier: dict) -> list[dict]:
-    """Frontiers of the levels whose L_max is on the grid, where they were found."""
+def _frontiers(frontier: dict) -> str:
+    """Those that were found, over xi: of levels whose L_max is on the grid, and of those beyond."""
     deepest = max(row["depth"] for row in frontier["rows"])
-    return [
-        each
-        for each in frontier["frontiers"]
-        if each["frontier"] is not None and TRAINABLE * each["depth_scale"] <= deepest
-    ]
+    within, beyond = {}, {}
+    for each in frontier["frontiers"]:
+        if each["frontier"] is not None:
+            group = within if TRAINABLE * each["depth_scale"] <= deepest else beyond
+            group[each["levels"]] = each["frontier"] / each["depth_scale"]
+    ratios = list(within.values())
+    found = [f"{min(ratios):.1f} to {max(ratios):.1f} for N up to {max(within)}"] if ratios else []
+    found += [f"{ratio:.1f} for N = {levels}, too narrow for its depth" for levels, ratio in beyond.items()]
+    return "; ".join(found) or "not found on this grid"
 
 
 def headline(data: dict) -> str:
@@ -77,24 +82,35 @@ def headline(data: dict) -> str:
     )
 
 
+def bits(data: dict) -> MantissaBits:
+    """By the theory, for half of the depth."""
+    truncating, repaired, nearest = (_bits(data, _LEVELS, mode) for mode in ("rz", "rz repaired", "rne"))
+    return MantissaBits(
+        what=f"half of the depth of networks with {_LEVELS} levels and {_FAN_IN} products in a sum",
+        truncating=truncating,
+        repaired=repaired,
+        how="weights drawn by `init_`, divided by the gain",
+        nearest=nearest,
+    )
+
+
 def answer(data: dict) -> str:
     """One paragraph."""
     rz, exact, repaired = (case_of(data, name) for name in ("rz", "exact", "rz repaired"))
-    found = [each["frontier"] / each["depth_scale"] for each in _within(data["frontier"])]
     plain, drawn = _rescued(data)
     return (
         "With exact sums the activation limits depth: correlations of inputs survive ξ layers, networks "
-        f"train to about {TRAINABLE} ξ (on digits, {min(found):.1f} to {max(found):.1f}), and ξ grows as "
+        f"train to about {TRAINABLE} ξ (on digits, {_frontiers(data['frontier'])}), and ξ grows as "
         f"N^{-data['theory']['exponents']['all']:.2f} over the range in use. A truncating accumulator takes "
-        "over long before its errors matter, because its gain shrinks sums layer after layer until little "
-        f"more than the sign of an activation is left: M7E4 sums of {_FAN_IN} products leave {_LEVELS} "
+        "over long before its errors matter, because its gain shrinks sums layer after layer until they "
+        f"reach only the innermost levels: M7E4 sums of {_FAN_IN} products leave {_LEVELS} "
         f"levels {rz['variance'][-1]:.2f} of their variance after {data['signal']['depth']} layers, and "
         f"{rz['max_depth']:.0f} of {exact['max_depth']:.0f} trainable layers. Weights divided by that gain "
         f"restore {repaired['max_depth']:.0f}. To keep half the depth, truncation needs "
         f"{_bits(data, _LEVELS, 'rz'):.1f} mantissa bits and {_per_doubling(data, 'rz'):.1f} more for each "
         f"doubling of N; with the weights of `init_`, {_bits(data, _LEVELS, 'rz repaired'):.1f} and "
-        f"{_per_doubling(data, 'rz repaired'):.1f} more, as nearest even does "
-        f"({_bits(data, _LEVELS, 'rne'):.1f} and {_per_doubling(data, 'rne'):.1f}). Trained on the "
+        f"{_per_doubling(data, 'rz repaired'):.1f} more; nearest even, with weights for exact sums, "
+        f"{_bits(data, _LEVELS, 'rne'):.1f} and {_per_doubling(data, 'rne'):.1f} more. Trained on the "
         f"accumulator, {plain['depth']} layers at {plain['man_bits']} mantissa bits toward zero classify "
         f"{100 * plain['test']:.0f} % of test digits with weights for exact sums and "
         f"{100 * drawn['test']:.0f} % with those of `init_`: nothing in hardware changes."
@@ -163,7 +179,7 @@ def _frontier(frontier: dict, wider: dict) -> list[str]:
         "the time.",
         "![Training accuracy over levels and depth](depth-frontier.svg)",
         f"*Trainable to*: where accuracy on the training set falls below {100 * frontier['trained']:.0f} %.",
-        table(head, rows),
+        table(head, rows, words=0),
         _finite_width(frontier, wider),
     ]
 
@@ -217,8 +233,8 @@ def _accumulator(data: dict) -> list[str]:
         "the variance that it takes in a layer, 1 - g², which is as 2^-M, is a few times 1 - χ. And 1 - χ "
         f"falls as N^-{exponent:.1f}. **So each bit of the activation asks for {exponent:.1f} mantissa bits "
         f"of an accumulator that truncates, and for {exponent / 2:.1f} where the weights know of the gain, "
-        "or where it rounds to nearest.** Sums that are longer than the chunk squared ask for one more "
-        "bit, or half a bit, with each doubling.",
+        "or where it rounds to nearest.** Sums that are longer than the chunk squared ask for about one "
+        "more bit, or half a bit, with each doubling.",
     ]
 
 

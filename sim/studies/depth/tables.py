@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from sim.markdown import table
 
 __all__ = [
     "bits_table",
@@ -12,7 +12,6 @@ __all__ = [
     "layer_table",
     "reach_table",
     "signal_table",
-    "table",
     "trained_table",
     "worst_difference",
 ]
@@ -34,12 +33,6 @@ def case_of(data: dict, name: str) -> dict:
 def worst_difference(theory: dict) -> float:
     """Between 1 - chi and the least error of a quantizer."""
     return max(abs(row["one_minus_chi"] - row["quantizer_error"]) for row in theory["rows"])
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, words: int = 0) -> str:
-    """Markdown; the first ``words`` columns are text, the others numbers."""
-    ruler = ["---" if i < words else "---:" for i in range(len(head))]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ruler, *rows))
 
 
 def field_table(theory: dict) -> str:
@@ -67,7 +60,7 @@ def field_table(theory: dict) -> str:
         ]
         for row in theory["rows"]
     ]
-    return table(head, rows)
+    return table(head, rows, words=0)
 
 
 def exponent_table(theory: dict) -> str:
@@ -81,7 +74,7 @@ def exponent_table(theory: dict) -> str:
         ]
         for row in theory["local"]
     ]
-    return table(["N", "exponent from N to 2N", "-2 + 1/ln N", "(1 - χ) over 4 ln N / 3N²"], rows)
+    return table(["N", "exponent from N to 2N", "-2 + 1/ln N", "(1 - χ) over 4 ln N / 3N²"], rows, words=0)
 
 
 def layer_table(theory: dict) -> str:
@@ -96,7 +89,8 @@ def layer_table(theory: dict) -> str:
         ]
         for row in theory["layers"]
     ]
-    return table(["N", "correlation before", "after one layer", "by the theory", "pairs of inputs"], rows)
+    head = ["N", "correlation before", "after one layer", "by the theory", "pairs of inputs"]
+    return table(head, rows, words=0)
 
 
 def signal_table(signal: dict) -> str:
@@ -120,7 +114,7 @@ def signal_table(signal: dict) -> str:
         for row in signal["rows"]
     ]
     head = ["sums", "σ_w", f"variance after {signal['depth']} layers (theory)", "correlation (theory)"]
-    return table([*head, "variance settles at", "L_max, layers"], rows, words=1)
+    return table([*head, "variance settles at", "L_max, layers"], rows)
 
 
 def reach_table(reach: dict) -> str:
@@ -141,7 +135,7 @@ def reach_table(reach: dict) -> str:
             ]
         )
     head = ["sums", "M", "gain (law)", "noise ν by the law", *(f"N = {n}: layers (theory)" for n in levels)]
-    return table(head, rows, words=1)
+    return table(head, rows)
 
 
 def _layers(row: dict, deepest: int) -> str:
@@ -162,7 +156,7 @@ def bits_table(bits: dict) -> str:
         ]
         for row in bits["rows"]
     ]
-    return table(["products in a sum", "N", *_MODES.values()], rows)
+    return table(["products in a sum", "N", *_MODES.values()], rows, words=0)
 
 
 def _number_of_bits(bits: float | None, least: int, most: int) -> str:

@@ -1,6 +1,7 @@
 """Does the order of summation matter? Networks that begin symmetric tell (arXiv 2007.01038)."""
 
 from sim.studies.study import Part, Study
+from sim.studies.symmetry.answer import answer, expected, headline
 from sim.studies.symmetry.array_order import measure_array
 from sim.studies.symmetry.figure import figures
 from sim.studies.symmetry.measure import (
@@ -13,7 +14,7 @@ from sim.studies.symmetry.measure import (
     measure_random,
     measure_words,
 )
-from sim.studies.symmetry.page import answer, expected, headline, page
+from sim.studies.symmetry.page import page
 from sim.studies.symmetry.torch_order import measure_torch
 
 __all__ = ["STUDY"]

@@ -41,7 +41,10 @@ class ByColumn(CpuBackend):
         with torch._C._DisableTorchDispatch():  # of no concern to who catches products, and there are many
             return self._by_column(a, b, config, order, random, dtype)
 
-    def _by_column(self, a, b, config, order, random, dtype) -> Tensor:
+    def _by_column(
+        self, a: Tensor, b: Tensor, config: MacConfig, order: Tensor, random: RandomWords, dtype: torch.dtype
+    ) -> Tensor:
+        """a[m, k] @ b[k, n] in ``order`` [k, n]: one product for all columns that share an order."""
         turned, right = replace(config, x=config.w, w=config.x), a.T.contiguous()
         extents = extent_of(b, turned.x), extent_of(right, turned.w)
         plan = plan_product(turned, len(b), *extents, count=False, isa=None)

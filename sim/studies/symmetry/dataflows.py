@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sim.orders import Order, Shuffled, ascending, rotated, strided, tiled
 
-__all__ = ["CHUNK", "DATAFLOWS", "LONGEST", "TILE", "Dataflow", "find_dataflow"]
+__all__ = ["CHUNK", "DATAFLOWS", "LONGEST", "TILE", "Dataflow"]
 
 CHUNK = 16  #: Products that the project's array adds before it hands a partial sum on.
 TILE = 4  #: Columns of an output tile.
@@ -88,8 +88,3 @@ DATAFLOWS = {
         ),
     )
 }
-
-
-def find_dataflow(name: str) -> Dataflow:
-    """The dataflow of that name; KeyError for another."""
-    return DATAFLOWS[name]

@@ -40,7 +40,7 @@ def figures(data: dict) -> dict[str, str]:
                 style = {"color": color, "linestyle": line, "linewidth": 1.5, "label": label}
                 counts.plot(shown["steps"], shown["distinct"], drawstyle="steps-post", **style)
                 correlations.plot(shown["steps"], shown["correlation"], **style)
-        _label(counts, "training step", "filters that differ in some bit")
+        _label(counts, "training step", "distinct filters of a layer")
         _label(correlations, "training step", "mean correlation of two filters")
         for axis in (counts, correlations):
             axis.set_xscale("log")
@@ -75,7 +75,7 @@ def _accuracies(axis: Axes, runs: list[dict]) -> None:
             "o",
             ("sequential", "chunked", "split-K", "strided", "shuffled, one for all"),
         ),
-        ("an order a column", "#d55e00", "s", ("tiled", "rotated", "shuffled by column")),
+        ("an order a column", "#d55e00", "s", ("tiled", "rotated")),
     )
     for label, color, marker, flows in groups:
         points = [

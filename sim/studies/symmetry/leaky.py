@@ -1,4 +1,4 @@
-"""Whether two layers of LeakyNet are linear, bit for bit, in an arithmetic that rounds.
+"""Whether two layers of LeakyNet are exactly linear in an arithmetic that rounds.
 
 A positive number passes the first activation whole and the second one negated and times rho; a negative one
 the other way round. Both give what two layers without activations give if the arithmetic treats x and -x
@@ -34,7 +34,10 @@ _ARITHMETICS = {
 
 
 def differing(config: MacConfig, rho: float) -> float:
-    """The share of outputs of LeakyNet's pairs that are not those of rho = 1, which has no activation."""
+    """The share of outputs of LeakyNet's pairs that are not those of rho = 1, which has no activation.
+
+    Compared as numbers: +0 and -0 are equal.
+    """
     images = torch.randn(_IMAGES, generator=torch.Generator().manual_seed(_SEED))
     outputs = []
     for slope in (1.0, rho):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from sim.studies.study import Expected
-from sim.studies.symmetry.dataflows import DATAFLOWS
+import numpy as np
+
+from sim.statistics import paired_interval
+from sim.studies.symmetry.answer import losses, percent, when
+from sim.studies.symmetry.dataflows import CHUNK
 from sim.studies.symmetry.runs import CHANNELS, DROPOUT, RHO
 from sim.studies.symmetry.tables import (
     all_runs,
@@ -19,86 +22,7 @@ from sim.studies.symmetry.tables import (
     words_table,
 )
 
-__all__ = ["answer", "expected", "headline", "page"]
-
-
-def _alike(data: dict) -> list[dict]:
-    """ConstNet's runs by the accumulator under orders that are the same for all columns."""
-    return [
-        run
-        for run in data["alike"]["runs"]
-        if DATAFLOWS[run["dataflow"]].alike and run["accumulator"] != "float32"
-    ]
-
-
-def _percent(run: dict) -> str:
-    return f"{100 * run['accuracy']:.1f} %"
-
-
-def _span(runs: list[dict]) -> str:
-    """Accuracies from the least to the most."""
-    values = sorted(100 * run["accuracy"] for run in runs)
-    return f"{values[0]:.1f} %" if len(values) == 1 else f"{values[0]:.1f} to {values[-1]:.1f} %"
-
-
-def _most(runs: list[dict]) -> int:
-    return max(run["most_distinct"] for run in runs)
-
-
-def _when(run: dict) -> str:
-    step = run["first_difference"]
-    return "never" if step is None else f"from step {step}"
-
-
-def headline(data: dict) -> str:
-    """One sentence for the README."""
-    runs = all_runs(data)
-    alike, rotated = find_run(runs), find_run(runs, dataflow="rotated")
-    return (
-        f"A network whose filters begin equal keeps them equal bit for bit, at every width, through "
-        f"{alike['steps']} steps if all output columns add in one order, as this array does; an order by "
-        f"column breaks it at step {rotated['first_difference']} ({_percent(rotated)} instead of "
-        f"{_percent(alike)})."
-    )
-
-
-def answer(data: dict) -> str:
-    """The study in one paragraph."""
-    runs = all_runs(data)
-    alike, rotated = find_run(runs), find_run(runs, dataflow="rotated")
-    kept = _alike(data)
-    widths, flows = ({run[key] for run in kept} for key in ("accumulator", "dataflow"))
-    floats = sorted(
-        {run["first_difference"] for run in data["apart"]["runs"] if "fixed" not in run["accumulator"]}
-    )
-    fixed = find_run(runs, dataflow="rotated", accumulator="fixed20")
-    arrays = data["array"]["found"]
-    shapes = {(row["kind"], row["rows"], row["cols"], row["stages"]) for row in arrays}
-    begun = [
-        mean_accuracy(by_seeds(data)[key])
-        for key in (("e8m7", "chunked"), ("e8m7", "rotated"), ("float32", "chunked"))
-    ]
-    sentences = [
-        "What tells filters apart is not that sums are short, nor that their order changes, but that two "
-        "output columns have *different* orders.",
-        f"In {len(kept)} runs of ConstNet with every product, forward and backward, bit-accurate "
-        f"({len(widths)} accumulators, {len(flows)} dataflows that have one order for all columns), a layer "
-        f"of {CHANNELS} filters had {_most(kept)} distinct one, bit for bit, after each of {alike['steps']} "
-        "steps, even where the order was shuffled anew for each product.",
-        f"An order that depends on the column made them differ from step {' or '.join(map(str, floats))} in "
-        "every float; so did stochastic rounding whose words belong to single outputs, and dropout. In fixed "
-        f"point it did so only once a sum had saturated on its way (20 bits: {_when(fixed)}), never "
-        "where sums wrap, which makes them the same in any order.",
-        "The array of this project is of the first kind: read off the Verilated RTL, all columns of "
-        f"{len(shapes)} arrays and tiles add in {max(row['distinct'] for row in arrays)} order, ascending k "
-        "in the contract's chunks.",
-        f"For a network that begins symmetric that is a handicap ({_percent(alike)} of the digits at e8m7, "
-        f"against {_percent(rotated)} rotated by column); from random weights it is none "
-        f"({begun[0]:.1f} % chunked, {begun[1]:.1f} % rotated, {begun[2]:.1f} % in float32).",
-        "So a designer can have the same bits at every output position without a loss of accuracy, and a "
-        "network must not count on its hardware to break a symmetry.",
-    ]
-    return " ".join(sentences)
+__all__ = ["page"]
 
 
 def page(data: dict) -> str:
@@ -125,8 +49,8 @@ backward ones of every layer, goes through the bit-accurate accumulator under `a
 gradient="identity", backward=config, order=...)` ([simulation.md](../simulation.md)). Operands are e5m10,
 with a bias for each tensor, so that only sums are narrow; accumulators have 8 exponent bits and 4 to 23
 mantissa bits, toward zero unless said, or are fixed point of 20 bits that saturates. What is counted, after
-each step: filters of a layer that differ in some bit of their float32 weights (the layer that has most),
-the first step at which two do, and the mean correlation of two filters of a layer."""
+each step: filters of a layer whose float32 weights differ as numbers, +0 and -0 alike (the layer that has
+most), the first step at which two do, and the mean correlation of two filters of a layer."""
 
 
 def _figure() -> str:
@@ -149,9 +73,9 @@ def _dataflows(data: dict) -> str:
 
 Accuracies are in per cent, by accumulator; empty where it was not run, or not for {exact["steps"]} steps
 (columns shuffled apart: {short["steps"]}). Torch's own float32 products on a processor keep
-{exact["distinct"]} filter, too, and give {_percent(exact)}. To nearest, chunked at e8m7 keeps
-{near["distinct"]} ({_percent(near)}). FP8 operands (e3m4 forward, e5m2 backward) change nothing:
-{fp8[0]["distinct"]} filter chunked ({_percent(fp8[0])}), {fp8[1]["distinct"]} rotated ({_percent(fp8[1])}).
+{exact["distinct"]} filter, too, and give {percent(exact)}. To nearest, chunked at e8m7 keeps
+{near["distinct"]} ({percent(near)}). FP8 operands (e3m4 forward, e5m2 backward) change nothing:
+{fp8[0]["distinct"]} filter chunked ({percent(fp8[0])}), {fp8[1]["distinct"]} rotated ({percent(fp8[1])}).
 
 The order that is shuffled for all columns together is another one for each product: real hardware of this
 kind would not give the same bits twice, and the symmetry holds none the less. To be reproducible from *run
@@ -168,8 +92,8 @@ def _fixed(data: dict) -> str:
 
 A fixed-point accumulator cuts each product to its lsb by itself and then adds exactly: any order gives the
 same bits, but where a sum saturates on its way and comes back. Under the rotated order filters differ
-{_when(narrow)} with 20 bits that saturate, {_when(wide)} with 24 that saturate ({_percent(wide)}), and
-{_when(wraps)} with 24 that wrap ({_percent(wraps)}). Addition modulo 2^P is associative, so an accumulator
+{when(narrow)} with 20 bits that saturate, {when(wide)} with 24 that saturate ({percent(wide)}), and
+{when(wraps)} with 24 that wrap ({percent(wraps)}). Addition modulo 2^P is associative, so an accumulator
 that wraps has one result under *every* dataflow, atomic additions included; in one that saturates the order
 begins to matter with the first overflow, and in float with the first rounding."""
 
@@ -216,10 +140,16 @@ def _random(data: dict) -> str:
 {random_table(data)}
 
 The same network, begun at random as usual: {seeds} seeds, which decide weights and batches, and {images}
-images. Where there is no symmetry to break, e8m7 in chunks is near float32, whichever column has which
-order: rotated and chunked have the same chunks. At e8m4 training itself is unsteady: accuracies go from
-{narrow[0][0]:.1f} % ({narrow[0][1]}) to {narrow[-1][0]:.1f} % ({narrow[-1][1]}), and one dataflow's seeds
-differ as much."""
+images. Chunked and rotated have the same chunks, so their difference is that of the orders: seed by seed
+{_gaps(data, "e8m7")} points at e8m7 and {_gaps(data, "e8m4")} at e8m4. There means go from
+{narrow[0][0]:.1f} % ({narrow[0][1]}) to {narrow[-1][0]:.1f} % ({narrow[-1][1]})."""
+
+
+def _gaps(data: dict, accumulator: str) -> str:
+    """Accuracy in chunks less that of the rotated order, seed by seed, in points."""
+    groups = by_seeds(data)
+    pairs = zip(*(groups[accumulator, flow] for flow in ("chunked", "rotated")), strict=True)
+    return ", ".join(f"{100 * (one['accuracy'] - other['accuracy']):+.1f}" for one, other in pairs)
 
 
 def _array(data: dict) -> str:
@@ -253,7 +183,7 @@ def _torch(data: dict) -> str:
     return f"""## What else adds
 
 Batch norm, pooling, biases' and patches' gradients and the optimizer stay in torch's float32. Alike
-channels go in; counted are the draws in which some bit of the results was not the same for all of them (one
+channels go in; counted are the draws in which some result was not the same number for all of them (one
 thread, {data["torch"]["capability"]}).
 
 {torch_table(data)}
@@ -269,7 +199,7 @@ def _leaky(data: dict) -> str:
     return f"""## LeakyNet
 
 No skips and no batch norm: convolutions that begin as averages by turns times 1 and -1/ρ, each followed by
-a leaky ReLU of slope ρ. A pair is linear: x > 0 becomes x, then -x; x < 0 becomes ρx, then -x. Bit for bit?
+a leaky ReLU of slope ρ. A pair is linear: x > 0 becomes x, then -x; x < 0 becomes ρx, then -x. Exactly?
 Outputs of pairs that differ from those of ρ = 1, which has no activation:
 
 {pairs}
@@ -280,12 +210,11 @@ rounded 1/ρ.
 
 {training}
 
-(ρ = {RHO}, {steps} steps.) Filters differ from the same step at every width, but by a unit in the last
+(ρ = {RHO}, {steps} steps.) Filters differ from the same step at both widths, but by a unit in the last
 place, and without batch norm that grows slowly: the shorter the mantissa, the sooner it matters."""
 
 
 def _design(data: dict) -> str:
-    both = [mean_accuracy(by_seeds(data)["e8m7", flow]) for flow in ("chunked", "rotated")]
     return f"""## What a designer learns
 
 * **The same bits at every output position**: weight-stationary and output-stationary arrays, split-K with a
@@ -294,8 +223,10 @@ def _design(data: dict) -> str:
 * **Not the same**: rings that begin each column with another k, stream-K and other cuts of work that fall
   at different k in different tiles, atomic additions, random words by output.
 * **The same under every dataflow**: fixed point that wraps, or that is wide enough never to saturate.
-* **What it costs**: nothing in accuracy that these runs could see ({both[0]:.1f} % chunked, {both[1]:.1f} %
-  rotated, from random weights at e8m7). It is paid in scheduling: partial sums wait for their turn.
+* **What it costs**: chunked less rotated, from random weights and seed by seed, {_gaps(data, "e8m7")} points
+  of accuracy at e8m7, {_gaps(data, "e8m4")} at e8m4. It is paid in scheduling: partial sums wait for their
+  turn. The length of a sum is another matter: where it is of more than {CHUNK}, accuracy less float32's
+  is, in points: {losses(data)}.
 * **What it buys**: an output's bits depend neither on the number of columns of the array nor on the tile
   that it falls into, nor on which channels were pruned beside it; and comparing positions finds a fault at
   one of them.
@@ -305,59 +236,17 @@ def _design(data: dict) -> str:
 
 def _limits(data: dict) -> str:
     run = find_run(all_runs(data))
+    chunked, rotated = (by_seeds(data)["e8m7", flow][0]["correct"] for flow in ("chunked", "rotated"))
+    leaky = " and ".join(dict.fromkeys(each["accumulator"] for each in data["leaky"]["runs"]))
+    low, high = paired_interval(*(np.array([each == "1" for each in run]) for run in (chunked, rotated)))
     return f"""## Limits
 
-One data set of small images, one seed, {run["steps"]} steps and {CHANNELS} channels; accuracies are of
-{run["images"]} images, so differences of 2 points mean little. That the symmetry lasts is a theorem for
-orders that all columns share (same operands, same order, same bits; the rest of the step was checked
-above), so more steps would show the same. Orders are permutations before chunking, so a dataflow that
-*cuts* columns at different places is represented by one that *begins* them at different places."""
-
-
-def expected(data: dict) -> list[Expected]:
-    """What was known before, beside what came out."""
-    runs, kept = all_runs(data), _alike(data)
-    alike, rotated = data["long"]["runs"]
-    widths = {run["accumulator"] for run in kept}
-    rows = data["leaky"]["pairs"]["rows"]
-    floats = [row["differing"][str(RHO)] for row in rows if not row["accumulator"].startswith("fixed")]
-    exact = find_run(runs, accumulator="float32")
-    first = rotated["first_difference"]
-    return [
-        Expected(
-            "ConstNet, one order for all columns: distinct filters, at any width",
-            "1 after 450 steps",
-            f"{_most([alike])} after each of {alike['steps']} steps at e8m7, {_most(kept)} after each of "
-            f"{kept[0]['steps']} in {len(kept)} runs of {len(widths)} accumulators",
-        ),
-        Expected(
-            "ConstNet, an order rotated by column: distinct filters",
-            "8 of 8 from step 2",
-            f"{rotated['shown']['distinct'][first - 1]} of {CHANNELS} at step {first}, never before",
-        ),
-        Expected(
-            "accuracy on digits, M = 7, symmetric",
-            "65.8 %",
-            _percent(alike),
-            f"of {alike['images']} images; the estimate names neither operands nor rate; float32 gives "
-            f"{_percent(exact)} after {exact['steps']} steps",
-        ),
-        Expected(
-            "accuracy on digits, M = 7, rotated by column",
-            "93.0 %",
-            _percent(rotated),
-            "the same; two points are a dozen images",
-        ),
-        Expected(
-            "what breaks ConstNet's symmetry in float32",
-            "the order of a GPU's sums (arXiv 2007.01038)",
-            f"on a processor nothing: {exact['distinct']} filter after {exact['steps']} steps",
-            "its convolutions add in one order for all channels, and no additions are atomic",
-        ),
-        Expected(
-            "LeakyNet: a pair of layers is linear",
-            "exactly",
-            f"{100 * max(floats):.0f} % of outputs differ in float, ρ = {RHO}",
-            "in fixed point it is not exact",
-        ),
-    ]
+One data set of small images, one seed unless said, {run["steps"]} steps and {CHANNELS} channels; accuracies
+are of {run["images"]} images: the first seed's chunked less rotated, from random weights at e8m7, lies
+between {100 * low:+.1f} and {100 * high:+.1f} points (95 %). LeakyNet was trained at {leaky} only,
+and without stochastic rounding or dropout. The probe of the RTL needs rounding to nearest, so the array's
+order was read in one configuration, in chunks of {data["array"]["chunk"]}; that of the truncating default, in
+chunks of {CHUNK}, was not. That the symmetry lasts is a theorem for orders that all
+columns share (same operands, same order, same bits; the rest of the step was checked above), so more steps
+would show the same. Orders are permutations before chunking, so a dataflow that *cuts* columns at different
+places is represented by one that *begins* them at different places."""

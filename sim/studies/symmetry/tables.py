@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sim.markdown import table
 from sim.studies.symmetry.dataflows import DATAFLOWS
 
 __all__ = [
@@ -16,7 +17,7 @@ __all__ = [
     "mean_accuracy",
     "products_table",
     "random_table",
-    "table",
+    "spread",
     "torch_table",
     "words_table",
 ]
@@ -45,12 +46,6 @@ def find_run(runs: Sequence[dict], **wanted: str | None) -> dict | None:
     """The first run that is as wanted and usual otherwise; None where there is none."""
     wanted = _USUAL | wanted
     return next((run for run in runs if all(run[key] == value for key, value in wanted.items())), None)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
-    """Markdown; the first ``left`` columns are text, the others figures."""
-    lines = [f"| {' | '.join(head)} |", f"| {' | '.join(['---'] * left + ['---:'] * (len(head) - left))} |"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def _percent(run: dict | None) -> str:
@@ -107,7 +102,7 @@ def dataflow_table(data: dict) -> str:
         "filters at the end",
         "first difference",
     ]
-    return table([*head, *_ACCUMULATORS], rows, left=3)
+    return table([*head, *_ACCUMULATORS], rows, words=3)
 
 
 _PRODUCTS = {
@@ -124,7 +119,7 @@ def products_table(data: dict) -> str:
         [f"{run['only']}", _PRODUCTS[run["only"]], _filters([run]), _first(run)]
         for run in data["products"]["runs"]
     ]
-    return table(["the rotated order in", "", "filters", "first difference"], rows, left=2)
+    return table(["the rotated order in", "", "filters", "first difference"], rows, words=2)
 
 
 def _word_names(run: dict) -> str:
@@ -168,24 +163,29 @@ def mean_accuracy(runs: Sequence[dict]) -> float:
     return 100 * sum(run["accuracy"] for run in runs) / len(runs)
 
 
+def spread(runs: Sequence[dict]) -> str:
+    """The least and the greatest accuracy of the runs, per cent."""
+    values = [100 * run["accuracy"] for run in runs]
+    return f"{min(values):.1f} to {max(values):.1f}"
+
+
 def random_table(data: dict) -> str:
     """From random weights: accuracies over seeds, and what is lost against float32."""
     groups = by_seeds(data)
     base = mean_accuracy(groups["float32", "chunked"])
     rows = []
     for (accumulator, flow), runs in groups.items():
-        values = sorted(100 * run["accuracy"] for run in runs)
         exact = accumulator == "float32"
         rows.append(
             [
                 accumulator,
                 "torch's" if exact else flow,
                 f"{mean_accuracy(runs):.1f}",
-                f"{values[0]:.1f} to {values[-1]:.1f}",
+                spread(runs),
                 "" if exact else f"{mean_accuracy(runs) - base:+.1f}",
             ]
         )
-    return table(["accumulator", "dataflow", "mean (%)", "of seeds", "against float32"], rows, left=2)
+    return table(["accumulator", "dataflow", "mean (%)", "of seeds", "against float32"], rows, words=2)
 
 
 def array_table(data: dict) -> str:
@@ -246,6 +246,6 @@ def leaky_tables(data: dict) -> tuple[str, str]:
             ]
             for run in part["runs"]
         ],
-        left=2,
+        words=2,
     )
     return pairs, training

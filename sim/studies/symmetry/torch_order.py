@@ -54,7 +54,7 @@ REDUCTIONS: Mapping[str, Callable[[Tensor, Tensor], list[Tensor]]] = {
 
 
 def unequal(reduction: Callable[[Tensor, Tensor], list[Tensor]], draws: int, seed: int) -> int:
-    """In how many draws of alike channels some result is not the same, bit for bit, for all of them."""
+    """In how many draws of alike channels some result is not the same number for all of them."""
     generator = torch.Generator().manual_seed(seed)
     found = 0
     for draw in range(draws):

@@ -19,7 +19,7 @@ _MOMENTUM = 0.9
 
 
 def distinct(rows: Tensor) -> int:
-    """How many of the rows [n, ...] differ in some bit; zeros of either sign are one."""
+    """How many of the rows [n, ...] differ as numbers: +0 and -0 are equal."""
     return len(torch.unique(rows + 0.0, dim=0))
 
 
