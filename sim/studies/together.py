@@ -6,10 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 
 from hw.files import write_files
+from sim.explorer.export import default_view
 from sim.studies import NAMES, find_study
 from sim.studies.page import measured
 from sim.studies.runner import read_results
@@ -28,9 +30,6 @@ breaks the **cancellation** of large terms. Each study takes one paper's network
 project's bit-accurate arithmetic: `python -m sim.studies NAME`.
 """
 
-#: The technology and the clock of prices: those of the sweep's answer.
-_TECHNOLOGY, _CLOCK_NS = "sky130hd", 8.0
-
 
 def together(studies: Mapping[str, tuple[Study, dict]], points: Sequence[dict]) -> str:
     """Markdown of the page, from each study and its ``{part: data}``, and the points of a sweep."""
@@ -43,7 +42,7 @@ def together(studies: Mapping[str, tuple[Study, dict]], points: Sequence[dict]) 
     return "\n\n".join(sections) + "\n"
 
 
-def _bits_section(studies: Mapping[str, tuple[Study, dict]], price: Mapping[str, float]) -> str:
+def _bits_section(studies: Mapping[str, tuple[Study, dict]], price: Mapping[str, Any]) -> str:
     known = {name: found for name, (study, data) in studies.items() if (found := study.bits(data))}
     rows = list(known.values())
     lines = [
@@ -61,8 +60,9 @@ def _bits_section(studies: Mapping[str, tuple[Study, dict]], price: Mapping[str,
         "",
         "What truncation does is of one sign, so most of it can be foreseen: what is made up for without "
         f"other hardware is worth {_span(row.truncating - row.repaired for row in rows)} mantissa bits here, "
-        f"and rounding to nearest {_span(row.truncating - row.nearest for row in rows)}. In {_TECHNOLOGY} at "
-        f"{_CLOCK_NS:g} ns a mantissa bit of a truncating float accumulator takes {price['bit']:.0f} µm² "
+        f"and rounding to nearest {_span(row.truncating - row.nearest for row in rows)}. In "
+        f"{price['technology']} at {price['clock_ns']:g} ns a mantissa bit of a truncating float accumulator "
+        f"takes {price['bit']:.0f} µm² "
         f"({100 * price['bit_share']:.0f} % of the MAC with {price['middle']:.0f}), and rounding to nearest "
         f"even as much as {price['even'] / price['bit']:.1f} of them (median of {price['count']:.0f} widths, "
         "least area that meets the clock; [results](../results.md)). So calibrate first, round to nearest "
@@ -86,19 +86,22 @@ def _span(values) -> str:
     return f"{ordered[0]:.0f} to {ordered[-1]:.0f}"
 
 
-def price(points: Sequence[dict]) -> dict[str, float]:
+def price(points: Sequence[dict]) -> dict[str, Any]:
     """What a mantissa bit and rounding to nearest take, from a sweep's points: area in um2.
 
-    Of 4 exponent bits, products rounded to the accumulator's format, offsets in registers; of each width and
-    rounding the least area that meets the clock.
+    In the technology and at the clock that the explorer shows first. Of 4 exponent bits, products rounded to
+    the accumulator's format, offsets in registers; of each width and rounding the least area that meets the
+    clock.
     """
+    view = default_view(list(points))
+    technology, clock_ns = view["technology"], view["clock_ns"]
     least: dict[tuple[str, int], float] = {}
     for point in points:
         alike = (
             *(point["kind"], point["technology"], point["clock_ns"], point["operands"], point["exp_bits"]),
             *(point["offsets"], point["alignment"], point["met"], point["product"] != "exact"),
         )
-        if alike == ("float", _TECHNOLOGY, _CLOCK_NS, "e3m4", 4, "registers", None, True, True):
+        if alike == ("float", technology, clock_ns, "e3m4", 4, "registers", None, True, True):
             key = point["rounding"], point["man_bits"]
             least[key] = min(point["um2"], least.get(key, point["um2"]))
     widths = sorted(bits for rounding, bits in least if rounding == "rz" and ("rne", bits) in least)
@@ -106,6 +109,8 @@ def price(points: Sequence[dict]) -> dict[str, float]:
     slope = float(np.polyfit(widths, areas, 1)[0])
     middle = widths[len(widths) // 2]
     return {
+        "technology": technology,
+        "clock_ns": clock_ns,
         "bit": slope,
         "bit_share": slope / least["rz", middle],
         "middle": middle,
